@@ -1,0 +1,264 @@
+"""A directory that is either complete or absent.
+
+An artifact is what a step leaves behind. It is written under a temporary name beside its place, synced, given a
+manifest, and renamed: a reader of the final name sees all of it or nothing, whatever moment the power failed. The
+manifest holds the settings and the fingerprints of the inputs it was made from, so that a later run can tell "done"
+from "done, but for other settings" and name what differs.
+
+This module does not know what is inside an artifact, nor any step of any pipeline.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dogeared.errors import ArtifactError, DataError
+
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "differences",
+    "discard_content",
+    "file_fingerprint",
+    "fingerprint",
+    "fsync_tree",
+    "hold",
+    "is_finished",
+    "read_manifest",
+    "verify",
+    "write_artifact",
+    "write_atomically",
+]
+
+MANIFEST = "manifest.json"
+_PARTIAL = ".partial"
+_STALE = ".stale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an artifact is and what it was made from.
+
+    Attributes:
+        kind: The name of the step that made it.
+        settings: All settings that bear on the content, as plain JSON.
+        inputs: Fingerprints of the artifacts and files it was made from, by role.
+        facts: Anything else worth keeping: counts, seconds, measures. Not part of the fingerprint.
+        files: SHA-256 of each file, by its path inside the artifact.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for artifacts made in the same way from the same inputs."""
+        return fingerprint({"kind": self.kind, "settings": self.settings, "inputs": self.inputs})
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hexadecimal digits that stand for a JSON value; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def write_artifact(
+    path: Path, *, kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Give a folder to fill, and publish it under ``path`` when the block ends without an error.
+
+    Args:
+        path: Where the artifact shall stand. Whatever stands there is replaced.
+        kind: The name of the step.
+        settings: What bears on the content, as plain JSON.
+        inputs: Fingerprints of what it is made from, by role.
+
+    Yields:
+        The folder to write into, and a dictionary for facts that end up in the manifest.
+    """
+    partial = path.with_name(path.name + _PARTIAL)
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    facts: dict[str, Any] = {}
+    yield partial, facts
+    files = {str(file.relative_to(partial)): _sha256(file) for file in _files(partial)}
+    manifest = Manifest(kind=kind, settings=settings, inputs=inputs, facts=facts, files=files)
+    write_atomically(partial / MANIFEST, json.dumps(manifest.__dict__, indent=1, ensure_ascii=False))
+    fsync_tree(partial)
+    stale = path.with_name(path.name + _STALE)
+    if path.exists():
+        # A directory cannot be replaced in one step; between the two renames the artifact is absent, never mixed.
+        shutil.rmtree(stale, ignore_errors=True)
+        path.rename(stale)
+    partial.rename(path)
+    _fsync_folder(path.parent)
+    shutil.rmtree(stale, ignore_errors=True)  # also one that a killed run left behind
+
+
+def discard_content(path: Path) -> None:
+    """Delete all that an artifact holds but its manifest: the step stays done, the disk is free again."""
+    for file in _files(path):
+        file.unlink()
+    for folder in sorted((inner for inner in path.rglob("*") if inner.is_dir()), reverse=True):
+        folder.rmdir()
+
+
+def file_fingerprint(file: Path) -> str:
+    """Return 16 hexadecimal digits that stand for a file's content; its name does not matter.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+    """
+    try:
+        return _sha256(file)[:16]
+    except OSError as error:
+        raise DataError(f"expected a file that can be read: {error.strerror}", file=file) from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what an artifact says of itself.
+
+    Raises:
+        ArtifactError: Nothing finished stands at ``path``, or its manifest cannot be read.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise ArtifactError(
+            f"{path}: expected a finished artifact, found {'no manifest' if path.exists() else 'nothing'}"
+        )
+    try:
+        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{file}: the manifest cannot be read ({error}); delete {path} to have it made again"
+        ) from error
+
+
+def is_finished(path: Path, *, kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    """Tell whether this very artifact stands at ``path`` already.
+
+    Raises:
+        ArtifactError: An artifact stands there, but made with other settings or inputs; the message names them.
+    """
+    if not (path / MANIFEST).is_file():
+        return False
+    found = read_manifest(path)
+    wanted = Manifest(kind=kind, settings=settings, inputs=inputs)
+    if found.fingerprint == wanted.fingerprint:
+        return True
+    named = differences({"kind": found.kind}, {"kind": kind})
+    named += differences(found.settings, wanted.settings) + differences(found.inputs, wanted.inputs, prefix="input ")
+    raise ArtifactError(
+        f"{path} was made with other settings: {'; '.join(named)}. "
+        "Mixing them would make the results belong to neither. Go back to the old settings, choose another run "
+        f"directory, or delete {path} and all that was made after it."
+    )
+
+
+def verify(path: Path) -> None:
+    """Compare every file of an artifact with its manifest.
+
+    Raises:
+        ArtifactError: A file is missing, or was altered or cut after the artifact was finished; the message names it.
+    """
+    for name, digest in read_manifest(path).files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{file}: missing, though the manifest beside it lists it; delete {path} to remake it")
+        if _sha256(file) != digest:
+            raise ArtifactError(f"{file}: altered or cut since it was finished; delete {path} to have it made again")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """List the keys in which two nested settings differ, as ``key: old -> new``.
+
+    >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ['b.c: 2 -> 3']
+    """
+    named = []
+    for key in sorted(old.keys() | new.keys()):
+        if isinstance(old.get(key), Mapping) and isinstance(new.get(key), Mapping):
+            named += differences(old[key], new[key], prefix=f"{prefix}{key}.")
+            continue
+        # Compared as written, as fingerprints are: a tuple is a list, and a key that is null is not absent.
+        before, after = (
+            json.dumps(side[key], sort_keys=True, ensure_ascii=False) if key in side else "absent"
+            for side in (old, new)
+        )
+        if before != after:
+            named.append(f"{prefix}{key}: {before} -> {after}")
+    return named
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep a directory to this process for the time of the block; it is made if it is not there.
+
+    The lock is the system's and ends with the process, however it ends.
+
+    Raises:
+        ArtifactError: Another process holds it; the message names it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ArtifactError(
+                f"{folder}: process {stream.read().strip() or 'unknown'} is working in this directory; "
+                "wait for it, stop it, or choose another directory"
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    partial = file.with_name(file.name + _PARTIAL)
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Make sure that all files below a folder are on the disk, not only in the system's cache."""
+    for file in _files(folder):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        _fsync_folder(inner)
+
+
+def _files(folder: Path) -> list[Path]:
+    # Without the folder's own manifest, which cannot list itself; one deeper inside is a file like any other.
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
