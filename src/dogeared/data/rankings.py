@@ -1,0 +1,70 @@
+"""Rankings and relevance on disk: one Parquet file, one row a question.
+
+Numbers come back exactly as they were written. What the numbers mean, a retriever's scores or a teacher's relevance,
+is said by the name of the column.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dogeared.errors import ArtifactError
+from dogeared.records import PassageRelevance, Ranking
+
+__all__ = ["read_rankings", "read_relevance", "write_rankings", "write_relevance"]
+
+
+def write_rankings(rankings: Iterable[Ranking], file: Path) -> None:
+    """Write rankings in their order."""
+    rows = [(ranking.question_id, ranking.passage_ids, ranking.scores) for ranking in rankings]
+    _write(rows, file, numbers="scores")
+
+
+def read_rankings(file: Path) -> dict[str, Ranking]:
+    """Read rankings by question id, in the order in which they were written.
+
+    Raises:
+        ArtifactError: The file is missing or is not one of rankings.
+    """
+    return {
+        question: Ranking(question_id=question, passage_ids=tuple(passages), scores=tuple(scores))
+        for question, passages, scores in _read(file, numbers="scores")
+    }
+
+
+def write_relevance(relevance: Iterable[PassageRelevance], file: Path) -> None:
+    """Write what a teacher said, in its order."""
+    rows = [(item.question_id, item.passage_ids, item.relevance) for item in relevance]
+    _write(rows, file, numbers="relevance")
+
+
+def read_relevance(file: Path) -> dict[str, PassageRelevance]:
+    """Read what a teacher said by question id, in the order in which it was written.
+
+    Raises:
+        ArtifactError: The file is missing or is not one of relevance.
+    """
+    return {
+        question: PassageRelevance(question_id=question, passage_ids=tuple(passages), relevance=tuple(values))
+        for question, passages, values in _read(file, numbers="relevance")
+    }
+
+
+def _write(rows: list[tuple[str, tuple[str, ...], tuple[float, ...]]], file: Path, *, numbers: str) -> None:
+    schema = pa.schema(
+        {"question_id": pa.string(), "passage_ids": pa.list_(pa.string()), numbers: pa.list_(pa.float64())}
+    )
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], []]
+    pq.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema), file)
+
+
+def _read(file: Path, *, numbers: str) -> Iterable[tuple[str, list[str], list[float]]]:
+    try:
+        table = pq.read_table(file, columns=["question_id", "passage_ids", numbers])
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"{file}: expected a table with {numbers}: {error}; delete its folder to remake it"
+        ) from error
+    return zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True)
