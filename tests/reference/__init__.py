@@ -1,0 +1,1 @@
+"""Comparisons with the numbers of the reference implementation."""
