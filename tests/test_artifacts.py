@@ -14,11 +14,13 @@ from dogeared import artifacts
 from dogeared.artifacts import (
     MANIFEST,
     Manifest,
+    claim,
     differences,
     discard_content,
     file_fingerprint,
     fingerprint,
     hold,
+    is_discarded,
     is_finished,
     read_manifest,
     verify,
@@ -219,9 +221,45 @@ def test_everything_is_synced_before_it_is_published(tmp_path, monkeypatch):
     assert events[published + 1 :] == [str(tmp_path)]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_artifact_is_not_replaced(tmp_path, kind):
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+        (path / "thesis.txt").write_text("precious")
+    else:
+        path.write_text("precious")
+    with pytest.raises(ArtifactError, match="expected an artifact to replace, an empty folder or nothing") as raised:
+        make(path)
+    assert str(path) in str(raised.value)
+    assert (path / "thesis.txt" if kind == "folder" else path).read_text() == "precious"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_empty_folder_gives_way_to_an_artifact(tmp_path):
+    (tmp_path / "a").mkdir()
+    make(tmp_path / "a")
+    verify(tmp_path / "a")
+
+
+def test_claimed_folder_keeps_its_work_for_the_same_artifact_alone(tmp_path):
+    work = tmp_path / "deep" / "a.work"
+    claim(work, **MADE)
+    claim(work, **{**MADE, "settings": {"k": 6}})  # nothing was done in it: it may be for something else
+    (work / "half.txt").write_text("half")
+    claim(work, **{**MADE, "settings": {"k": 6}})
+    with pytest.raises(ArtifactError, match=r"a\.work was made with other settings: k: 6 -> 7"):
+        claim(work, **{**MADE, "settings": {"k": 7}})
+    with pytest.raises(ArtifactError, match='input corpus: "c0" -> "c1"'):
+        claim(work, **{**MADE, "settings": {"k": 6}, "inputs": {"corpus": "c1"}})
+    assert (work / "half.txt").read_text() == "half"
+
+
 def test_discarded_content_leaves_the_manifest_alone(tmp_path):
     make(tmp_path / "a")
+    assert not is_discarded(tmp_path / "a")
     discard_content(tmp_path / "a")
+    assert is_discarded(tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").iterdir()] == [MANIFEST]
     assert is_finished(tmp_path / "a", **MADE)
     with pytest.raises(ArtifactError, match="missing, though the manifest"):

@@ -24,12 +24,14 @@ from dogeared.errors import ArtifactError, DataError
 __all__ = [
     "MANIFEST",
     "Manifest",
+    "claim",
     "differences",
     "discard_content",
     "file_fingerprint",
     "fingerprint",
     "fsync_tree",
     "hold",
+    "is_discarded",
     "is_finished",
     "read_manifest",
     "verify",
@@ -79,14 +81,18 @@ def write_artifact(
     """Give a folder to fill, and publish it under ``path`` when the block ends without an error.
 
     Args:
-        path: Where the artifact shall stand. Whatever stands there is replaced.
+        path: Where the artifact shall stand. An artifact that stands there is replaced.
         kind: The name of the step.
         settings: What bears on the content, as plain JSON.
         inputs: Fingerprints of what it is made from, by role.
 
     Yields:
         The folder to write into, and a dictionary for facts that end up in the manifest.
+
+    Raises:
+        ArtifactError: Something that is no artifact stands at ``path``; it is left alone.
     """
+    _check_replaceable(path)
     partial = path.with_name(path.name + _PARTIAL)
     if partial.exists():
         shutil.rmtree(partial)
@@ -95,7 +101,7 @@ def write_artifact(
     yield partial, facts
     files = {str(file.relative_to(partial)): _sha256(file) for file in _files(partial)}
     manifest = Manifest(kind=kind, settings=settings, inputs=inputs, facts=facts, files=files)
-    write_atomically(partial / MANIFEST, json.dumps(manifest.__dict__, indent=1, ensure_ascii=False))
+    _write_manifest(partial, manifest)
     fsync_tree(partial)
     stale = path.with_name(path.name + _STALE)
     if path.exists():
@@ -107,12 +113,28 @@ def write_artifact(
     shutil.rmtree(stale, ignore_errors=True)  # also one that a killed run left behind
 
 
+def claim(folder: Path, *, kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    """Make a folder for unfinished work, or go on in it; its manifest tells which artifact the work is for.
+
+    Raises:
+        ArtifactError: There is work in it for another artifact, or one with other settings; the message names them.
+    """
+    if not (_files(folder) and is_finished(folder, kind=kind, settings=settings, inputs=inputs)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_manifest(folder, Manifest(kind=kind, settings=settings, inputs=inputs))
+
+
 def discard_content(path: Path) -> None:
     """Delete all that an artifact holds but its manifest: the step stays done, the disk is free again."""
     for file in _files(path):
         file.unlink()
     for folder in sorted((inner for inner in path.rglob("*") if inner.is_dir()), reverse=True):
         folder.rmdir()
+
+
+def is_discarded(path: Path) -> bool:
+    """Tell whether ``discard_content`` was here: there is a manifest, and not all that it lists."""
+    return any(not (path / name).is_file() for name in read_manifest(path).files)
 
 
 def file_fingerprint(file: Path) -> str:
@@ -244,6 +266,19 @@ def fsync_tree(folder: Path) -> None:
             os.fsync(stream.fileno())
     for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         _fsync_folder(inner)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_atomically(folder / MANIFEST, json.dumps(manifest.__dict__, indent=1, ensure_ascii=False))
+
+
+def _check_replaceable(path: Path) -> None:
+    if (path / MANIFEST).is_file() or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise ArtifactError(
+        f"{path}: expected an artifact to replace, an empty folder or nothing, found something else; an artifact takes "
+        "the place of all that stands there. Choose another path, or move it away"
+    )
 
 
 def _files(folder: Path) -> list[Path]:

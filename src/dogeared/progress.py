@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["Bar", "Reporter", "bar", "listen"]
+__all__ = ["Bar", "Reporter", "bar", "listen", "report_to"]
 
 
 class Bar(Protocol):
@@ -64,6 +64,11 @@ def bar(name: str, *, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         yield started
     finally:
         reporter.stop(started)
+
+
+def report_to(reporter: Reporter) -> None:
+    """Send all reports from now on to ``reporter``, as a program with a terminal wants; ``listen`` is for a block."""
+    _listener.set(reporter)
 
 
 @contextmanager

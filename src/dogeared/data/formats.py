@@ -27,7 +27,7 @@ from dogeared.data.rows import Row
 from dogeared.errors import DataError
 from dogeared.records import Passage, Question
 
-__all__ = ["SPLITS", "GivenQuestion", "iter_passages", "iter_questions", "question_line"]
+__all__ = ["SPLITS", "GivenQuestion", "given_line", "iter_passages", "iter_questions", "question_line"]
 
 SPLITS = ("train", "dev", "test")
 
@@ -151,6 +151,21 @@ def question_line(question: Question) -> str:
         },
         ensure_ascii=False,
     )
+
+
+def given_line(given: GivenQuestion) -> str:
+    """Write a question with the passages that came with it as a line of FiD's ``.jsonl``."""
+    line = json.loads(question_line(given.question))
+    if not given.split_given:
+        del line["split"]
+    if given.passages is not None:
+        scores = given.scores or [None] * len(given.passages)
+        line["ctxs"] = [
+            {"id": passage.id, "title": passage.title, "text": passage.text}
+            | ({} if score is None else {"score": score})
+            for passage, score in zip(given.passages, scores, strict=True)
+        ]
+    return json.dumps(line, ensure_ascii=False)
 
 
 def _passage_table(path: Path, reject: Reject) -> Iterator[Row]:

@@ -90,7 +90,10 @@ class IdIndex:
             OSError: One of them is missing.
             ValueError: One of them is damaged.
         """
-        return cls(np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False), np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False))
+        return cls(
+            np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False),
+            np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False),
+        )
 
     def __len__(self) -> int:
         return len(self._hashes)

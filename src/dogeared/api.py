@@ -1,0 +1,104 @@
+"""The library in two calls: ``run`` makes a better retriever and a reader, ``load`` uses them.
+
+Everything else that a program may want is a function of the modules below this one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dogeared.artifacts import hold
+from dogeared.errors import ConfigError
+from dogeared.pipeline.config import Experiment, load_experiment
+from dogeared.pipeline.dataset import prepare_data
+from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.rounds import run_rounds
+from dogeared.report import write_report
+from dogeared.service import QuestionAnswering
+
+__all__ = ["load", "run", "run_experiment"]
+
+
+def run(
+    *,
+    questions: Path | str,
+    out: Path | str,
+    passages: Path | str | None = None,
+    ranking: Path | str | None = None,
+    preset: str | None = "cpu",
+    config: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    skip_bad_rows: bool = False,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Do all rounds of the method and return the results, which are also in ``out/results.json``.
+
+    Run again with the same arguments after an interruption, it goes on where it was.
+
+    Args:
+        questions: A file of questions with answers; formats are in docs/formats.md.
+        out: The directory of the run.
+        passages: A file of passages; None where the questions bring theirs along.
+        ranking: A TREC run to start from, with ``start = "given"``.
+        preset: The name of a preset; None for plain defaults.
+        config: A TOML file whose settings win over the preset's.
+        overrides: ``key=value`` settings that win over both.
+        skip_bad_rows: Leave bad rows out and count them, instead of stopping at the first.
+        strict: Stop where the teacher check fails.
+
+    Raises:
+        DogearedError: With what was expected, what came and what to do.
+    """
+    experiment = load_experiment(preset=preset, config=None if config is None else Path(config), overrides=overrides)
+    return run_experiment(
+        experiment,
+        questions=Path(questions),
+        out=Path(out),
+        passages=None if passages is None else Path(passages),
+        ranking=None if ranking is None else Path(ranking),
+        skip_bad_rows=skip_bad_rows,
+        strict=strict,
+    )
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    questions: Path,
+    out: Path,
+    passages: Path | None = None,
+    ranking: Path | None = None,
+    skip_bad_rows: bool = False,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Do what ``run`` does, with settings that are loaded already."""
+    if ranking is not None and experiment.start != "given":
+        raise ConfigError(
+            f'start: expected "given" for a run that comes with a ranking, got "{experiment.start}", which would not '
+            f'look at {ranking}; set start = "given", or leave the ranking out'
+        )
+    folder = RunFolder(out)
+    with hold(out):
+        prepare_data(
+            folder.data,
+            questions=questions,
+            passages=passages,
+            ranking=ranking,
+            seed=experiment.seed,
+            skip_bad_rows=skip_bad_rows,
+        )
+        results = run_rounds(folder, experiment, strict=strict)
+        write_report(folder)
+    return results
+
+
+def load(out: Path | str) -> QuestionAnswering:
+    """Open the best round of a run, ready to answer.
+
+    Args:
+        out: The directory of the run.
+
+    Raises:
+        ArtifactError: There is no run with results.
+    """
+    return QuestionAnswering.open(Path(out))

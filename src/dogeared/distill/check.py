@@ -1,0 +1,108 @@
+"""Is this teacher worth learning from? Asked before each distillation.
+
+A reader that has not learned to read gives a signal that is useless or harmful. Two things can be seen without any
+relevance label: whether its order puts passages that hold an answer higher than the retrieval order did, and whether
+its softmax over passages says anything at all, being neither flat nor all on one passage.
+
+Source: the finding that attention distillation works only with a reader that reads well is from "Unveiling the Magic"
+(arXiv 2402.11794); the check is ours.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["JudgedPassages", "check_teacher", "normalized_entropy"]
+
+FLAT = 0.999
+"""Mean entropy, as a share of the largest possible, above which a softmax says nothing."""
+ONE_HOT = 0.001
+"""Below this it leaves nothing to learn but its first passage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedPassages:
+    """The passages of one question in the retriever's order, best first.
+
+    Attributes:
+        relevance: The teacher's.
+        holds_answer: Whether the text of each holds an answer.
+    """
+
+    relevance: Sequence[float]
+    holds_answer: Sequence[bool]
+
+
+def check_teacher(
+    questions: Iterable[JudgedPassages], *, temperature: float = 1.0
+) -> dict[str, float | int | list[str]]:
+    """Compare a teacher's order with the retriever's, and look at the shape of its softmax.
+
+    Order is compared on questions where it can differ: some passages hold an answer and some do not.
+
+    Args:
+        questions: Best taken from questions that the teacher was not trained on.
+        temperature: That of the teacher in the loss to come.
+
+    Returns:
+        ``mrr_teacher`` and ``mrr_retrieval``, the mean reciprocal rank of the first passage with an answer;
+        ``first_teacher`` and ``first_retrieval``, how often it stands first; ``entropy``, between 0 (one-hot) and 1
+        (flat); ``num_questions`` and ``num_compared``; and ``warnings``, empty for a teacher worth learning from.
+    """
+    questions = [question for question in questions if len(question.relevance) >= 2]
+    ranks = [(_first_rank(_best_first(q)), _first_rank(q.holds_answer)) for q in questions if _can_differ(q)]
+    entropies = [normalized_entropy(question.relevance, temperature=temperature) for question in questions]
+    report: dict[str, float | int | list[str]] = {"num_questions": len(questions), "num_compared": len(ranks)}
+    warnings = []
+    if ranks:
+        mrr_teacher = sum(1 / teacher for teacher, _ in ranks) / len(ranks)
+        mrr_retrieval = sum(1 / retrieval for _, retrieval in ranks) / len(ranks)
+        report |= {
+            "mrr_teacher": mrr_teacher,
+            "mrr_retrieval": mrr_retrieval,
+            "first_teacher": sum(teacher == 1 for teacher, _ in ranks) / len(ranks),
+            "first_retrieval": sum(retrieval == 1 for _, retrieval in ranks) / len(ranks),
+        }
+        if mrr_teacher <= mrr_retrieval:
+            warnings.append(
+                f"the reader's order puts passages with an answer no higher than the retriever's did (mean reciprocal "
+                f"rank {mrr_teacher:.3f} against {mrr_retrieval:.3f}), so the retriever has nothing to learn from it; "
+                "train the reader longer, on several passages a question"
+            )
+    if entropies:
+        entropy = sum(entropies) / len(entropies)
+        report["entropy"] = entropy
+        if entropy > FLAT:
+            warnings.append(
+                f"the reader's softmax over passages is flat (entropy {entropy:.5f} of the largest possible) and tells "
+                "no passage from another; lower retriever_training.teacher_temperature, or train the reader longer"
+            )
+        if entropy < ONE_HOT:
+            warnings.append(
+                f"the reader's softmax over passages lies on one passage (entropy {entropy:.5f} of the largest "
+                "possible); raise retriever_training.teacher_temperature to let it tell the others apart"
+            )
+    report["warnings"] = warnings
+    return report
+
+
+def normalized_entropy(relevance: Sequence[float], *, temperature: float = 1.0) -> float:
+    """Return the entropy of the softmax of one question's relevance as a share of log n; 0 one-hot, 1 flat."""
+    top = max(relevance)
+    weights = [math.exp((value - top) / temperature) for value in relevance]
+    total = sum(weights)
+    entropy = -sum(weight / total * math.log(weight / total) for weight in weights if weight > 0)
+    return entropy / math.log(len(relevance))
+
+
+def _best_first(question: JudgedPassages) -> list[bool]:
+    order = sorted(range(len(question.relevance)), key=lambda place: -question.relevance[place])
+    return [question.holds_answer[place] for place in order]
+
+
+def _can_differ(question: JudgedPassages) -> bool:
+    return any(question.holds_answer) and not all(question.holds_answer)
+
+
+def _first_rank(holds_answer: Sequence[bool]) -> int:
+    return list(holds_answer).index(True) + 1

@@ -1,0 +1,153 @@
+"""All settings of an experiment, put together from the parts that own them, and read from TOML.
+
+Settings come from a preset, then a file, then single ``key=value`` overrides; a later one wins. Unknown keys are
+refused with the nearest known one. No default of a part stands here: it lives with the part.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from dogeared.errors import ConfigError
+from dogeared.evaluation.answers import Language
+from dogeared.reader.fid import ReaderSettings
+from dogeared.retrieval.bm25 import BM25Settings
+from dogeared.retrieval.dense import EncodingSettings
+from dogeared.retrieval.dual_encoder import RetrieverSettings
+from dogeared.settings import Settings
+from dogeared.training.train_reader import ReaderTraining
+from dogeared.training.train_retriever import RetrieverTraining
+
+__all__ = ["Experiment", "RoundsSettings", "load_experiment", "preset_names", "setting_keys"]
+
+
+class RoundsSettings(Settings):
+    """How many rounds there are, and when they end."""
+
+    max: int = Field(default=3, ge=0)
+    """The most rounds after round 0."""
+    select_by: Literal["answer_success@1", "answer_success@5", "answer_success@20", "answer_success@100"] = (
+        "answer_success@5"
+    )
+    """The dev measure that decides which round is best; exact match decides between equals. By answer string: gold
+    passages never select."""
+    patience: int = Field(default=1, ge=1)
+    """Rounds in a row without a better one after which to stop."""
+    enough_overlap: float = Field(default=0.95, gt=0, le=1)
+    """Stop when retriever and reader share this much of their first five passages on dev questions, and the share has
+    stopped growing."""
+    keep: Literal["best", "all"] = "best"
+    """Whether readers, retrievers and vectors of rounds that are neither best nor last are removed."""
+
+
+class Experiment(Settings):
+    """Everything that decides what a run does."""
+
+    seed: int = Field(default=0, ge=0)
+    """From which all else that is random follows."""
+    start: Literal["bm25", "given"] = "bm25"
+    """Where the passages of round 0 come from: lexical search, or a ranking that came with the questions."""
+    language: Language = "en"
+    """How answers are compared and found in texts."""
+    num_passages: int = Field(default=100, ge=2)
+    """How many passages are retrieved a question."""
+    bm25: BM25Settings = BM25Settings()
+    reader: ReaderSettings = ReaderSettings()
+    reader_training: ReaderTraining = ReaderTraining()
+    retriever: RetrieverSettings = RetrieverSettings()
+    retriever_training: RetrieverTraining = RetrieverTraining()
+    encoding: EncodingSettings = EncodingSettings()
+    rounds: RoundsSettings = RoundsSettings()
+
+
+def load_experiment(
+    *, preset: str | None = None, config: Path | None = None, overrides: Sequence[str] = ()
+) -> Experiment:
+    """Read settings from a preset, a file and overrides.
+
+    Args:
+        preset: The name of a preset that the package ships.
+        config: A TOML file with the same keys.
+        overrides: ``key=value`` with a dotted key; the value is read as TOML, or as a string where it is none.
+
+    Raises:
+        ConfigError: A file is missing or malformed, a key is unknown, or a value is not what its key takes.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        _merge(values, _read_preset(preset))
+    if config is not None:
+        _merge(values, _read_toml(config))
+    for override in overrides:
+        _merge(values, _parse_override(override))
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(fault) for fault in error.errors())) from error
+
+
+def preset_names() -> list[str]:
+    """List the presets that the package ships."""
+    return sorted(file.name.removesuffix(".toml") for file in _presets().iterdir() if file.name.endswith(".toml"))
+
+
+def setting_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> dict[str, str]:
+    """Map the dotted key of every setting to what its documentation says."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys |= setting_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = " ".join((field.description or "").split())
+    return keys
+
+
+def _presets() -> Any:
+    return files("dogeared") / "presets"
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise ConfigError(f"preset: expected one of {', '.join(preset_names())}, got {name!r}")
+    return tomllib.loads((_presets() / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: expected a TOML file with settings: {error}") from error
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set: expected key=value, such as rounds.max=2, got {text!r}")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for name in reversed(key.strip().split(".")):
+        parsed = {name: parsed}
+    return parsed
+
+
+def _merge(values: dict[str, Any], newer: Mapping[str, Any]) -> None:
+    for key, value in newer.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(setting_keys()), n=1, cutoff=0.5)
+        return f"{key}: there is no such setting{f'; did you mean {near[0]}?' if near else ''}"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"

@@ -1,0 +1,213 @@
+"""The data of a run: a corpus, questions with their splits, and perhaps a ranking that came with them.
+
+Reading the user's files is a step like any other: it leaves an artifact, and everything after it reads that.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dogeared.artifacts import file_fingerprint, read_manifest
+from dogeared.data.corpus import Corpus, build_corpus
+from dogeared.data.formats import GivenQuestion, iter_passages, iter_questions
+from dogeared.data.questions import assign_splits, check_gold, count_by_split, read_questions_file, write_questions
+from dogeared.data.rankings import read_rankings, write_rankings
+from dogeared.data.trec import iter_trec_run
+from dogeared.errors import DataError
+from dogeared.pipeline.making import Facts, make_artifact
+from dogeared.records import Passage, Question, Ranking
+
+__all__ = ["Dataset", "prepare_data"]
+
+logger = logging.getLogger(__name__)
+
+_QUESTIONS = "questions.jsonl"
+_GIVEN = "given.parquet"
+_SKIPPED = "skipped.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """An opened dataset; passages are memory-mapped.
+
+    Attributes:
+        folder: The artifact.
+        questions: All of them, in the order of the file.
+    """
+
+    folder: Path
+    questions: Sequence[Question]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Dataset":
+        """Open what ``prepare_data`` made.
+
+        Raises:
+            ArtifactError: There is no finished dataset.
+        """
+        read_manifest(folder)
+        return cls(folder=folder, questions=read_questions_file(folder / _QUESTIONS))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """All passages."""
+        return Corpus.open(self.folder / "corpus")
+
+    def split(self, name: str) -> list[Question]:
+        """Return the questions of ``train``, ``dev`` or ``test``."""
+        return [question for question in self.questions if question.split == name]
+
+    def given_rankings(self) -> list[Ranking]:
+        """Return the rankings that came with the questions.
+
+        Raises:
+            DataError: None came.
+        """
+        file = self.folder / _GIVEN
+        if not file.is_file():
+            raise DataError(
+                'start = "given" wants a ranking, and none came with the questions. Give a TREC run, or questions in '
+                "FiD's format with ctxs; or start from bm25."
+            )
+        return list(read_rankings(file).values())
+
+    def passage_texts(self, passage_ids: Sequence[str]) -> list[str]:
+        """Return the texts, without titles, of some passages."""
+        return [passage.text for passage in self.corpus.passages(self.corpus.rows_of(passage_ids))]
+
+
+def prepare_data(
+    out: Path,
+    *,
+    questions: Path,
+    passages: Path | None = None,
+    ranking: Path | None = None,
+    seed: int = 0,
+    skip_bad_rows: bool = False,
+) -> None:
+    """Read a user's files into an artifact.
+
+    Args:
+        out: The artifact to make.
+        questions: Questions in any format of ``data/formats.py``.
+        passages: Passages; None to take those that came with the questions.
+        ranking: A TREC run to start from; None to take the one that came with the questions, if any.
+        seed: Deals the questions into splits where the file does not.
+        skip_bad_rows: Leave bad rows out and count them, instead of stopping at the first.
+
+    Raises:
+        DataError: A row is bad, a gold id is unknown, or there is nothing to train on or to choose by.
+    """
+    files = {"questions": questions, "passages": passages, "ranking": ranking}
+    inputs = {role: file_fingerprint(file) for role, file in files.items() if file is not None}
+
+    def work(folder: Path, facts: Facts) -> None:
+        facts |= _prepare(folder, questions, passages, ranking, seed, skip_bad_rows=skip_bad_rows)
+
+    make_artifact(
+        out,
+        kind="prepare_data",
+        settings={"seed": seed, "skip_bad_rows": skip_bad_rows},
+        inputs=inputs,
+        work=work,
+    )
+
+
+def _prepare(
+    folder: Path, questions: Path, passages: Path | None, ranking: Path | None, seed: int, *, skip_bad_rows: bool
+) -> dict[str, Any]:
+    skipped: list[DataError] = []
+    on_error = skipped.append if skip_bad_rows else None
+    given = list(iter_questions(questions, on_error=on_error))
+    if not given:
+        raise DataError("expected at least one question, found none", file=questions)
+    source = _passages_of(given, questions) if passages is None else iter_passages(passages, on_error=on_error)
+    corpus = build_corpus(source, folder / "corpus")
+    dealt, was_given = assign_splits(given, seed)
+    counts = count_by_split(dealt)
+    if not was_given:
+        logger.warning("%s says no splits; dealt by seed %d into %s", questions, seed, _listed(counts))
+    _check_splits(dealt, counts, questions)
+    check_gold(dealt, corpus)
+    write_questions(dealt, folder / _QUESTIONS)
+    rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else _rankings_of(given)
+    if rankings:
+        _check_rankings(rankings, corpus, ranking or questions)
+        write_rankings(rankings, folder / _GIVEN)
+    if skipped:
+        lines = (json.dumps({"file": e.file, "line": e.line, "field": e.field, "reason": e.reason}) for e in skipped)
+        (folder / _SKIPPED).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        logger.warning("%d bad rows were left out; %s lists them", len(skipped), _SKIPPED)
+    return {
+        "num_passages": len(corpus),
+        "num_questions": counts,
+        "num_without_answers": sum(not question.answers for question in dealt),
+        "num_skipped": len(skipped),
+        "splits_given": was_given,
+    }
+
+
+def _passages_of(given: Sequence[GivenQuestion], file: Path) -> Iterator[Passage]:
+    """Return the passages that came with the questions, each once; the same id must mean the same passage."""
+    seen: dict[str, Passage] = {}
+    for one in given:
+        for passage in one.passages or ():
+            if (first := seen.setdefault(passage.id, passage)) is passage:
+                yield passage
+            elif first != passage:
+                raise DataError(
+                    f"expected one passage for each id, found two different ones for {passage.id!r} (the second with "
+                    f"question {one.question.id!r}); give the corpus with --passages",
+                    file=file,
+                    field="ctxs",
+                )
+    if not seen:
+        raise DataError(
+            "expected passages with the questions (ctxs), found none; give a file with --passages", file=file
+        )
+
+
+def _rankings_of(given: Sequence[GivenQuestion]) -> list[Ranking]:
+    """Return the rankings that came with the questions; where they have no scores, the order makes them."""
+    return [
+        Ranking(
+            question_id=one.question.id,
+            passage_ids=tuple(passage.id for passage in one.passages),
+            scores=one.scores or tuple(float(-rank) for rank in range(len(one.passages))),
+        )
+        for one in given
+        if one.passages is not None
+    ]
+
+
+def _check_splits(dealt: Sequence[Question], counts: dict[str, int], file: Path) -> None:
+    for split, use in (("train", "learn from"), ("dev", "choose the best round by")):
+        if not counts[split]:
+            raise DataError(f"expected questions in the split {split} to {use}, found {_listed(counts)}", file=file)
+    if not any(question.answers for question in dealt if question.split == "dev"):
+        raise DataError(
+            f"expected answers to the {counts['dev']} dev questions, found none; the best round is chosen by them, and "
+            "gold passages never choose. Add answers to some of them",
+            file=file,
+        )
+    if not counts["test"]:
+        logger.warning("%s has no test questions; the results are those on dev alone", file)
+
+
+def _check_rankings(rankings: Sequence[Ranking], corpus: Corpus, file: Path) -> None:
+    for ranking in rankings:
+        for passage_id in ranking.passage_ids:
+            if passage_id not in corpus:
+                raise DataError(
+                    f"the ranking of question {ranking.question_id!r} names the passage {passage_id!r}, which is not "
+                    "in the corpus; give the corpus that was ranked",
+                    file=file,
+                )
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {split}" for split, count in counts.items())

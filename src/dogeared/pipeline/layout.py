@@ -1,0 +1,108 @@
+"""Where things stand in a run's directory; the only place that spells their names.
+
+::
+
+    DIR/
+        data/                     the dataset
+        words/                    the lexical index (start = "bm25")
+        untouched/                the student before any distillation: retriever, vectors, ranking, measures
+        round-0/                  ranking, reader, relevance-eval, measures
+        round-1/, round-2/, ...   the same, and relevance (by the reader of the round before), retriever, vectors
+        experiment.json           the settings in full
+        results.json              for a program
+        report.html               for a person
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dogeared.artifacts import MANIFEST
+
+__all__ = ["RoundFolder", "RunFolder"]
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """The artifacts of one round, or of the untouched student."""
+
+    path: Path
+
+    @property
+    def relevance(self) -> Path:
+        """What the reader of the round before said of its passages of training questions."""
+        return self.path / "relevance"
+
+    @property
+    def retriever(self) -> Path:
+        """The student."""
+        return self.path / "retriever"
+
+    @property
+    def vectors(self) -> Path:
+        """The corpus as the student encoded it."""
+        return self.path / "vectors"
+
+    @property
+    def ranking(self) -> Path:
+        """What was retrieved for all questions."""
+        return self.path / "ranking"
+
+    @property
+    def reader(self) -> Path:
+        """The reader trained on this ranking."""
+        return self.path / "reader"
+
+    @property
+    def relevance_eval(self) -> Path:
+        """What this reader says of the passages of dev and test questions."""
+        return self.path / "relevance-eval"
+
+    @property
+    def measures(self) -> Path:
+        """The round in numbers, and its predictions."""
+        return self.path / "measures"
+
+    def artifacts(self) -> list[Path]:
+        """List the finished artifacts of this round."""
+        return sorted(path.parent for path in self.path.glob(f"*/{MANIFEST}") if path.parent.suffix == "")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's directory."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        """The dataset."""
+        return self.path / "data"
+
+    @property
+    def words(self) -> Path:
+        """The lexical index."""
+        return self.path / "words"
+
+    @property
+    def untouched(self) -> RoundFolder:
+        """The student before any distillation."""
+        return RoundFolder(self.path / "untouched")
+
+    def round(self, number: int) -> RoundFolder:
+        """The artifacts of a round."""
+        return RoundFolder(self.path / f"round-{number}")
+
+    @property
+    def experiment(self) -> Path:
+        """All settings."""
+        return self.path / "experiment.json"
+
+    @property
+    def results(self) -> Path:
+        """The run in numbers, for a program."""
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The run for a person."""
+        return self.path / "report.html"

@@ -1,0 +1,61 @@
+"""The frame around the work of every step: done before, gone on with, or refused; measured, and published whole.
+
+Whatever a step needs to go on after a crash it keeps in a folder beside its artifact, which says what the work is for,
+so that nothing half done is ever finished with other settings or from other inputs. What the work is, is not here.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dogeared import __version__
+from dogeared.artifacts import claim, is_finished, write_artifact
+from dogeared.pipeline.cost import measured_cost
+
+__all__ = ["Facts", "make_artifact", "work_folder"]
+
+logger = logging.getLogger(__name__)
+
+Facts = dict[str, Any]
+
+
+def make_artifact(
+    out: Path,
+    *,
+    kind: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    work: Callable[[Path, Facts], None],
+) -> None:
+    """Do a step's work and publish it, unless that was done before.
+
+    Args:
+        out: The artifact to make.
+        kind: The name of the step.
+        settings: What bears on the content; the version of this package is added.
+        inputs: Fingerprints of what it is made from, by role.
+        work: Gets a folder to fill, and a dictionary for facts that end up in the manifest beside the cost.
+
+    Raises:
+        ArtifactError: It was made, or begun, with other settings or from other inputs; the message names them.
+    """
+    settings = {**settings, "dogeared": __version__}
+    if is_finished(out, kind=kind, settings=settings, inputs=inputs):
+        logger.info("%s: done before", out)
+    else:
+        logger.info("%s: %s", out, kind)
+        claim(work_folder(out), kind=kind, settings=settings, inputs=inputs)
+        with (
+            write_artifact(out, kind=kind, settings=settings, inputs=inputs) as (folder, facts),
+            measured_cost() as cost,
+        ):
+            work(folder, facts)
+            facts["cost"] = cost
+    shutil.rmtree(work_folder(out), ignore_errors=True)
+
+
+def work_folder(out: Path) -> Path:
+    """Say where a step keeps what it needs to go on after a crash; it exists while the work is done."""
+    return out.with_name(out.name + ".work")

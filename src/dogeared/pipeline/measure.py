@@ -1,0 +1,123 @@
+"""Measure one round: its retriever, its reader, and how far they agree.
+
+Writes what a program needs (``measures.json``) and what a report shows (``predictions.jsonl``): nothing here trains,
+chooses or stops anything.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dogeared.data.readings import Readings
+from dogeared.distill.check import JudgedPassages, check_teacher
+from dogeared.evaluation.agreement import in_teacher_order, mean_agreement
+from dogeared.evaluation.answers import AnswerMatcher, exact_match, f1
+from dogeared.evaluation.ranking import evaluate_retrieval, retrieval_by_question
+from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.dataset import Dataset
+from dogeared.reader.answering import answer_questions
+from dogeared.reader.fid import FusionInDecoder
+from dogeared.records import PassageRelevance, Question, Ranking
+
+__all__ = ["MEASURES_FILE", "PREDICTIONS_FILE", "measure"]
+
+MEASURES_FILE = "measures.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+
+
+def measure(
+    folder: Path,
+    *,
+    dataset: Dataset,
+    rankings: Mapping[str, Ranking],
+    reader: FusionInDecoder | None,
+    relevance: Mapping[str, PassageRelevance],
+    experiment: Experiment,
+) -> None:
+    """Write the measures of a ranking, and of the reader that answers from it, on dev and test questions.
+
+    Args:
+        folder: Where to write.
+        dataset: Questions and passages.
+        rankings: What to measure, by question id.
+        reader: None to measure the ranking alone.
+        relevance: What the reader said of the passages; may be empty.
+        experiment: For language and lengths.
+    """
+    found: dict[str, Any] = {"retriever": {}, "reader": {}}
+    lines: list[str] = []
+    for split in ("dev", "test"):
+        questions = dataset.split(split)
+        if not questions:
+            continue
+        ranked = [rankings[question.id] for question in questions if question.id in rankings]
+        arguments = (questions, ranked, dataset.passage_texts, experiment.language)
+        found["retriever"][split] = evaluate_retrieval(*arguments)
+        rows: dict[str, dict[str, Any]] = {question.id: {"id": question.id, "split": split} for question in questions}
+        for question_id, values in retrieval_by_question(*arguments).items():
+            rows[question_id]["retriever"] = values
+        if reader is not None:
+            found["reader"][split] = _answer(questions, rankings, dataset, reader, experiment, rows)
+        lines += [json.dumps(row, ensure_ascii=False) for row in rows.values()]
+    dev = [question for question in dataset.split("dev") if question.id in relevance]
+    if dev:
+        found["teacher_check"] = _check(dev, relevance, dataset, experiment)
+        found["agreement"] = _agreement(dev, rankings, relevance)
+    (folder / MEASURES_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (folder / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _answer(
+    questions: Sequence[Question],
+    rankings: Mapping[str, Ranking],
+    dataset: Dataset,
+    reader: FusionInDecoder,
+    experiment: Experiment,
+    rows: dict[str, dict[str, Any]],
+) -> dict[str, float]:
+    """Answer all questions, note what was answered, and return the mean measures of those whose answers are known."""
+    readings = Readings(
+        questions=questions, rankings=rankings, corpus=dataset.corpus, num_passages=experiment.reader.num_passages
+    )
+    right, overlap = [], []
+    written = answer_questions(reader, readings, precision=experiment.reader_training.precision)
+    for question, prediction in zip(questions, written, strict=True):
+        rows[question.id]["prediction"] = prediction
+        if question.answers:
+            right.append(exact_match(prediction, question.answers, experiment.language))
+            overlap.append(f1(prediction, question.answers, experiment.language))
+            rows[question.id] |= {"em": float(right[-1]), "f1": overlap[-1]}
+    if not right:
+        return {"num_questions": 0}
+    return {"em": sum(right) / len(right), "f1": sum(overlap) / len(overlap), "num_questions": len(right)}
+
+
+def _check(
+    questions: Sequence[Question],
+    relevance: Mapping[str, PassageRelevance],
+    dataset: Dataset,
+    experiment: Experiment,
+) -> dict[str, Any]:
+    """Ask whether the reader is worth learning from, on questions that it was not trained on."""
+    matcher = AnswerMatcher(experiment.language)
+    judged = []
+    for question in questions:
+        item = relevance[question.id]
+        texts = dataset.passage_texts(item.passage_ids)
+        holds = [matcher.has_answer(question.answers, text) for text in texts]
+        judged.append(JudgedPassages(relevance=item.relevance, holds_answer=holds))
+    return check_teacher(judged, temperature=experiment.retriever_training.teacher_temperature)
+
+
+def _agreement(
+    questions: Sequence[Question], rankings: Mapping[str, Ranking], relevance: Mapping[str, PassageRelevance]
+) -> dict[str, float]:
+    """Compare the retriever's order with the reader's, over the passages that the reader read."""
+    listed = []
+    for question in questions:
+        item, ranking = relevance[question.id], rankings[question.id]
+        listed.append(in_teacher_order(ranking.scores[: len(item.passage_ids)], item.relevance))
+    if not any(len(scores) >= 2 for scores in listed):
+        return {}
+    return mean_agreement(listed)

@@ -1,0 +1,263 @@
+"""What a run will cost, said before it begins: time, disk and memory of each step.
+
+The estimate is measured, not guessed: the models of the experiment are loaded and do a little of each step's work on a
+sample of the user's own questions and passages, on this machine; the rest is multiplication. Nothing is written but
+into a temporary folder.
+"""
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dogeared.compute import Precision, autocast, default_device
+from dogeared.data.corpus import Corpus, build_corpus
+from dogeared.data.formats import iter_passages, iter_questions
+from dogeared.data.questions import assign_splits, count_by_split
+from dogeared.data.readings import Readings
+from dogeared.distill.teachers import CrossAttention
+from dogeared.errors import DataError
+from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.cost import measured_cost
+from dogeared.reader.answering import answer_questions
+from dogeared.reader.fid import FusionInDecoder
+from dogeared.records import PassageRelevance, Question, Ranking
+from dogeared.retrieval.dense import encode_corpus
+from dogeared.retrieval.dual_encoder import DualEncoder
+from dogeared.training.train_retriever import Student, distillation_batch
+
+__all__ = ["Plan", "PlannedStep", "make_plan"]
+
+_SAMPLE_PASSAGES = 256
+_SAMPLE_QUESTIONS = 4
+_MB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """What one step will cost.
+
+    Attributes:
+        name: The step.
+        times: How often it is done if all rounds are.
+        seconds: Each time.
+        disk_mb: What one of its artifacts takes.
+        memory_mb: The most the process was seen to hold, and what grows with the corpus.
+    """
+
+    name: str
+    times: int
+    seconds: float
+    disk_mb: float
+    memory_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a whole run will cost.
+
+    Attributes:
+        num_passages: In the corpus.
+        num_questions: By split.
+        steps: In the order of a round.
+        device: Where the sample was measured.
+    """
+
+    num_passages: int
+    num_questions: dict[str, int]
+    steps: tuple[PlannedStep, ...]
+    device: str
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(step.times * step.seconds for step in self.steps)
+
+    @property
+    def disk_mb(self) -> float:
+        """Of the whole run, if nothing is cleaned up."""
+        return sum(step.times * step.disk_mb for step in self.steps)
+
+
+def make_plan(
+    experiment: Experiment, *, questions: Path, passages: Path | None = None, skip_bad_rows: bool = False
+) -> Plan:
+    """Estimate what a run will cost, by doing a little of each step on a sample.
+
+    Raises:
+        DataError: A file cannot be read, or holds nothing to measure on.
+        ModelError: A model cannot be loaded.
+    """
+    on_error = (lambda _: None) if skip_bad_rows else None
+    given = list(iter_questions(questions, on_error=on_error))
+    dealt, _ = assign_splits(given, experiment.seed)
+    sample, num_passages, corpus_mb = [], 0, 0.0
+    source = (
+        iter_passages(passages, on_error=on_error)
+        if passages is not None
+        else (passage for one in given for passage in one.passages or ())
+    )
+    started = time.monotonic()
+    for passage in source:
+        num_passages += 1
+        corpus_mb += (len(passage.id) + len(passage.title) + len(passage.text)) / _MB
+        if len(sample) < _SAMPLE_PASSAGES and all(passage.id != other.id for other in sample):
+            sample.append(passage)
+    reading_seconds = time.monotonic() - started
+    asked = list(islice((question for question in dealt if question.answers), _SAMPLE_QUESTIONS))
+    if not asked or not sample:
+        raise DataError("expected passages, and questions with answers, to measure on; found none", file=questions)
+    with tempfile.TemporaryDirectory(prefix="dogeared-plan-") as folder:
+        probe = _Probe(experiment, build_corpus(sample, Path(folder)), asked, Path(folder))
+        steps = probe.steps(count_by_split(dealt), num_passages, corpus_mb=corpus_mb, reading_seconds=reading_seconds)
+    return Plan(
+        num_passages=num_passages,
+        num_questions=count_by_split(dealt),
+        steps=tuple(steps),
+        device=str(default_device()),
+    )
+
+
+class _Probe:
+    """Does a little of each step's work and multiplies."""
+
+    def __init__(self, experiment: Experiment, corpus: Corpus, asked: Sequence[Question], folder: Path) -> None:
+        self.experiment = experiment
+        self.corpus = corpus
+        self.asked = asked
+        self.folder = folder
+        draw = random.Random(0)
+        # Which passages does not matter for the cost; how many and how long does.
+        self.rankings = {
+            question.id: Ranking(
+                question_id=question.id,
+                passage_ids=tuple(corpus.ids([draw.randrange(len(corpus)) for _ in range(experiment.num_passages)])),
+                scores=tuple(float(-rank) for rank in range(experiment.num_passages)),
+            )
+            for question in asked
+        }
+
+    def steps(
+        self, counts: dict[str, int], num_passages: int, *, corpus_mb: float, reading_seconds: float
+    ) -> list[PlannedStep]:
+        rounds = self.experiment.rounds.max
+        num_measured = counts["dev"] + counts["test"]
+        return [
+            PlannedStep(
+                name="prepare_data", times=1, seconds=2 * reading_seconds, disk_mb=1.3 * corpus_mb, memory_mb=0.0
+            ),
+            self._train_reader(times=rounds + 1),
+            *self._use_reader(counts["train"], num_measured, rounds=rounds),
+            self._train_retriever(times=rounds),
+            self._encode(num_passages, times=rounds + 1),
+        ]
+
+    def _train_reader(self, *, times: int) -> PlannedStep:
+        settings = self.experiment.reader_training
+        reader = self._reader()
+        several = self._seconds_a_question(
+            reader, lambda: self._reader_loss(reader, self.experiment.reader.num_passages), settings.precision
+        )
+        one = self._seconds_a_question(reader, lambda: self._reader_loss(reader, 1), settings.precision)
+        early = min(settings.curriculum_steps, settings.steps)
+        seconds = settings.questions_per_step * (early * one[0] + (settings.steps - early) * several[0])
+        weights = _weights_mb(reader)
+        return PlannedStep(
+            name="train_reader", times=times, seconds=seconds, disk_mb=weights, memory_mb=several[1] + 2 * weights
+        )
+
+    def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
+        reader = self._reader().eval()
+        readings = self._readings(self.experiment.reader.num_passages)
+        teacher = CrossAttention(reader, precision=self.experiment.reader_training.precision)
+        rate: dict[str, tuple[float, float]] = {}
+        for name, work in (
+            ("score", lambda: list(teacher.relevance(readings))),
+            ("answer", lambda: answer_questions(reader, readings)),
+        ):
+            work()
+            with measured_cost() as cost:
+                work()
+            rate[name] = cost["seconds"] / len(readings), cost["peak_mb"]
+        score, answer = rate["score"], rate["answer"]
+        return [
+            PlannedStep(
+                name="score_passages", times=rounds, seconds=num_train * score[0], disk_mb=0.0, memory_mb=score[1]
+            ),
+            PlannedStep(
+                name="evaluate",
+                times=rounds + 1,
+                seconds=num_measured * (score[0] + answer[0]),
+                disk_mb=0.0,
+                memory_mb=answer[1],
+            ),
+        ]
+
+    def _train_retriever(self, *, times: int) -> PlannedStep:
+        settings = self.experiment.retriever_training
+        encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
+        student = Student(encoder, settings)
+        relevance = {
+            name: PassageRelevance(question_id=name, passage_ids=ranking.passage_ids, relevance=ranking.scores)
+            for name, ranking in self.rankings.items()
+        }
+
+        def loss() -> torch.Tensor:
+            batch = distillation_batch(encoder, self.asked, relevance, self.corpus, settings)
+            return student(batch.to(encoder.device))
+
+        seconds, memory = self._seconds_a_question(student, loss, settings.precision)
+        weights = _weights_mb(encoder)
+        return PlannedStep(
+            name="train_retriever",
+            times=times,
+            seconds=seconds * settings.steps * settings.questions_per_step,
+            disk_mb=weights,
+            memory_mb=memory + 2 * weights,
+        )
+
+    def _encode(self, num_passages: int, *, times: int) -> PlannedStep:
+        encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
+        with measured_cost() as cost:
+            encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
+        vectors = num_passages * encoder.dim * 4 / _MB
+        return PlannedStep(
+            name="encode_corpus",
+            times=times,
+            seconds=cost["seconds"] / len(self.corpus) * num_passages,
+            disk_mb=vectors,
+            memory_mb=cost["peak_mb"] + vectors,
+        )
+
+    def _reader(self) -> FusionInDecoder:
+        return FusionInDecoder.load(self.experiment.reader).to(default_device())
+
+    def _readings(self, num_passages: int) -> Readings:
+        return Readings(questions=self.asked, rankings=self.rankings, corpus=self.corpus, num_passages=num_passages)
+
+    def _reader_loss(self, reader: FusionInDecoder, num_passages: int) -> torch.Tensor:
+        readings = self._readings(num_passages)
+        passages = [readings.passages(index) for index in range(len(readings))]
+        answers = [question.answers[0] for question in self.asked]
+        return reader(reader.batch([question.text for question in self.asked], passages, answers=answers))
+
+    def _seconds_a_question(
+        self, model: nn.Module, loss: Callable[[], torch.Tensor], precision: Precision
+    ) -> tuple[float, float]:
+        """Time a forward and a backward pass, after one that warms up; return seconds a question and peak MB."""
+        model.train()
+        with autocast(precision, default_device()):
+            loss().backward()
+            with measured_cost() as cost:
+                loss().backward()
+        return cost["seconds"] / len(self.asked), cost["peak_mb"]
+
+
+def _weights_mb(model: nn.Module) -> float:
+    return sum(parameter.numel() * 4 for parameter in model.parameters()) / _MB

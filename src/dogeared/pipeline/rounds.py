@@ -1,0 +1,123 @@
+"""The paper's algorithm on one screen.
+
+Round 0 is the first retrieval and a reader trained on it. In every further round the reader of the round before says
+which of its passages it used, the retriever learns to fetch such passages, fetches anew, and a fresh reader is trained
+on what it fetched. Reader and retriever of a round belong together, and each is measured on its own round's passages.
+
+A step that was done before is skipped; one that was interrupted goes on. The untouched student is measured too, and the
+result is the best of all on dev questions, so a run never ends below where it began. No work and no file name is here.
+
+Source: Izacard and Grave 2021, section 3.3.
+"""
+
+import logging
+from typing import Any
+
+from dogeared.errors import TrainingError
+from dogeared.pipeline import steps
+from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
+from dogeared.pipeline.selection import reason_to_stop
+
+__all__ = ["run_rounds"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) -> dict[str, Any]:
+    """Do all rounds in a run's directory whose data are prepared, and return the results.
+
+    Args:
+        run: The directory; may hold the work of an interrupted run with the same settings.
+        experiment: All settings.
+        strict: Stop where a reader is not worth learning from, instead of saying so and going on.
+
+    Raises:
+        TrainingError: The teacher check failed and ``strict`` is set.
+    """
+    _measure_untouched(run, experiment)
+    _first_round(run, experiment)
+    for number in range(1, experiment.rounds.max + 1):
+        _check_teacher(run, number - 1, strict=strict)
+        _distilled_round(run, experiment, number)
+        collect(run, experiment, last_round=number, stopped=None)
+        clean_up(run, experiment, last_round=number)
+        distilled = [candidate(run, experiment, done) for done in range(1, number + 1)]
+        reason = reason_to_stop(
+            distilled, patience=experiment.rounds.patience, enough_overlap=experiment.rounds.enough_overlap
+        )
+        if reason is not None:
+            logger.info("stopped after round %d: %s", number, reason)
+            return collect(run, experiment, last_round=number, stopped=reason)
+    return collect(run, experiment, last_round=experiment.rounds.max, stopped="all rounds asked for are done")
+
+
+def _measure_untouched(run: RunFolder, experiment: Experiment) -> None:
+    here, data = run.untouched, run.data
+    steps.untouched_retriever(here.retriever, experiment=experiment)
+    steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment)
+    steps.retrieve(here.ranking, data=data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)
+    steps.evaluate(here.measures, data=data, ranking=here.ranking, reader=None, relevance=None, experiment=experiment)
+
+
+def _first_round(run: RunFolder, experiment: Experiment) -> None:
+    words = run.words if experiment.start == "bm25" else None
+    if words is not None:
+        steps.index_words(words, data=run.data, experiment=experiment)
+    steps.retrieve_first(run.round(0).ranking, data=run.data, words=words, experiment=experiment)
+    _read_and_measure(run, experiment, 0)
+
+
+def _distilled_round(run: RunFolder, experiment: Experiment, number: int) -> None:
+    here, before, data = run.round(number), run.round(number - 1), run.data
+    start = run.untouched if number == 1 else before
+    steps.score_passages(
+        here.relevance,
+        data=data,
+        ranking=before.ranking,
+        reader=before.reader,
+        experiment=experiment,
+        splits=["train"],
+    )
+    steps.train_retriever(
+        here.retriever,
+        data=data,
+        relevance=here.relevance,
+        start=start.retriever,
+        experiment=experiment,
+        round_number=number,
+    )
+    steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment)
+    steps.retrieve(here.ranking, data=data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)
+    _read_and_measure(run, experiment, number)
+
+
+def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> None:
+    here, data = run.round(number), run.data
+    steps.train_reader(here.reader, data=data, ranking=here.ranking, experiment=experiment, round_number=number)
+    steps.score_passages(
+        here.relevance_eval,
+        data=data,
+        ranking=here.ranking,
+        reader=here.reader,
+        experiment=experiment,
+        splits=["dev", "test"],
+    )
+    steps.evaluate(
+        here.measures,
+        data=data,
+        ranking=here.ranking,
+        reader=here.reader,
+        relevance=here.relevance_eval,
+        experiment=experiment,
+    )
+
+
+def _check_teacher(run: RunFolder, number: int, *, strict: bool) -> None:
+    """Say aloud where the reader of a round is not worth learning from."""
+    warnings = read_measures(run.round(number))["teacher_check"]["warnings"]
+    for warning in warnings:
+        logger.warning("teacher check of round %d: %s", number, warning)
+    if warnings and strict:
+        raise TrainingError(f"the teacher check of round {number} failed: {'; '.join(warnings)}")

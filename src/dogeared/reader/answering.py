@@ -1,0 +1,31 @@
+"""Run a trained reader over many questions.
+
+Generation needs the passages that each question shall be answered from; it does not retrieve.
+"""
+
+from dogeared.compute import Precision, autocast
+from dogeared.data.readings import Readings
+from dogeared.progress import bar
+from dogeared.reader.fid import FusionInDecoder, ReaderSettings
+
+__all__ = ["answer_questions", "questions_per_batch"]
+
+_TOKENS_AT_ONCE = 65_536
+
+
+def questions_per_batch(settings: ReaderSettings) -> int:
+    """Return how many questions with all their passages are run at once, so that memory stays bounded."""
+    return max(1, _TOKENS_AT_ONCE // (max(1, settings.num_passages) * settings.max_length_tokens))
+
+
+def answer_questions(reader: FusionInDecoder, readings: Readings, *, precision: Precision = "auto") -> list[str]:
+    """Write one answer to each question, in their order."""
+    reader.eval()
+    answers: list[str] = []
+    with bar("answer questions", total=len(readings), unit="questions") as progress:
+        for part in readings.batches(questions_per_batch(reader.settings)):
+            batch = reader.batch([readings.questions[i].text for i in part], [readings.passages(i) for i in part])
+            with autocast(precision, reader.device):
+                answers += [answer.strip() for answer in reader.generate(batch)]
+            progress.advance(len(part))
+    return answers

@@ -1,0 +1,120 @@
+"""Record what a decoder's cross-attention looks at, without changing what it computes.
+
+The recording goes through the library's attention interface: for the time of a ``with`` block the model's attention
+function is one that first notes the product of queries and keys of every cross-attention layer, then calls the very
+function (SDPA) that would have run. No model code is touched, and no logit changes. The model's *mask* function must be
+registered under the same name: without it the library drops the padding mask and says nothing.
+
+What is recorded keeps all its axes. Making one number a passage out of it is the business of ``distill/relevance.py``.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from dogeared.errors import ModelError
+
+__all__ = ["CrossAttentionRecord", "record_cross_attention"]
+
+_NAME = "dogeared_recording_sdpa"
+_CROSS_ATTENTION = ("EncDecAttention", "encoder_attn", "crossattention.self")
+"""How the library names the modules: in T5's family, in BART's, and in warm-started encoders."""
+
+_lock = Lock()
+_recorders: dict[int, tuple["CrossAttentionRecord", int]] = {}
+"""By the identity of a cross-attention module: who records it, and which layer it is. Empty outside of recordings."""
+
+
+@dataclass
+class CrossAttentionRecord:
+    """What was recorded in one run of the decoder.
+
+    Attributes:
+        layers: For each layer of the decoder: queries times keys, scaled as the model scales them, before mask and
+            softmax.
+    """
+
+    layers: list[Tensor | None] = field(default_factory=list)
+
+    def scores(self) -> Float[Tensor, "layers batch heads output length"]:
+        """Stack the layers. Padding is not masked: its numbers mean nothing."""
+        missing = [index for index, layer in enumerate(self.layers) if layer is None]
+        assert not missing, f"the decoder did not run, or not its layers {missing}"
+        return torch.stack([layer for layer in self.layers if layer is not None])
+
+
+@contextmanager
+def record_cross_attention(model: PreTrainedModel) -> Iterator[CrossAttentionRecord]:
+    """Record all cross-attention scores of the one decoder run inside the block.
+
+    Args:
+        model: An encoder-decoder. Its attention implementation is switched for the time of the block, so one thread
+            at a time may use the model.
+
+    Raises:
+        ModelError: The model has no cross-attention that this module knows.
+    """
+    modules = _cross_attention_modules(model)
+    record = CrossAttentionRecord(layers=[None] * len(modules))
+    AttentionInterface.register(_NAME, _recording_attention)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    parts = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
+    before = [config._attn_implementation for config in parts]
+    with _lock:
+        outer = {id(module): _recorders.get(id(module)) for module in modules}
+        _recorders.update({id(module): (record, index) for index, module in enumerate(modules)})
+    try:
+        model.set_attn_implementation(_NAME)
+        yield record
+    finally:
+        # From the whole to its parts: setting the whole's sets all.
+        for config, implementation in zip(parts, before, strict=True):
+            config._attn_implementation = implementation
+        with _lock:
+            for module, recorder in outer.items():
+                if recorder is None:
+                    _recorders.pop(module, None)
+                else:
+                    _recorders[module] = recorder
+
+
+def _recording_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    position_bias: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Note the scores if this is a recorded module; then attend as SDPA does."""
+    recorder = _recorders.get(id(module))
+    if recorder is not None:
+        record, layer = recorder
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        record.layers[layer] = torch.matmul(query.detach(), key.detach().transpose(-1, -2)).float() * scale
+        # T5 hands its cross-attention a position bias of zeros; without it SDPA builds no mask of that size.
+        position_bias = None
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **kwargs
+    )
+
+
+def _cross_attention_modules(model: PreTrainedModel) -> list[nn.Module]:
+    modules: list[nn.Module] = [module for name, module in model.named_modules() if name.endswith(_CROSS_ATTENTION)]
+    if not modules:
+        raise ModelError(
+            f"expected a decoder with cross-attention modules named {', '.join(_CROSS_ATTENTION)}; "
+            f"{type(model).__name__} has none, so its attention cannot teach. Use a T5, mT5 or BART kind of reader."
+        )
+    return modules

@@ -1,0 +1,267 @@
+"""Fusion-in-Decoder over any encoder-decoder of the Hugging Face library.
+
+The reader encodes each question with each of its passages apart, lays the encoder's states of all passages one after
+the other, and lets the decoder attend to all of them at once: the cost of the encoder is linear in the number of
+passages, and evidence is put together in the decoder. No model code is written or copied here: the stock decoder
+takes the long sequence through the library's ``encoder_outputs``.
+
+Not here: how the decoder's attention is recorded (``cross_attention.py``) and what it means (``distill/``), training,
+retrieval.
+
+Source: Izacard and Grave, "Leveraging Passage Retrieval with Generative Models for Open Domain Question Answering",
+EACL 2021.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    EncoderDecoderModel,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
+from dogeared.errors import ModelError
+from dogeared.models import resolve_model
+from dogeared.records import Passage
+from dogeared.settings import Settings
+
+__all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings"]
+
+logger = logging.getLogger(__name__)
+
+
+class ReaderSettings(Settings):
+    """What a reader is, apart from its weights."""
+
+    model: str = "t5-small"
+    """The start of every round's reader: a name on the hub, a folder, or ``demo:reader`` for the shipped one."""
+    num_passages: int = Field(default=20, ge=0)
+    """How many passages of the ranking the reader reads; more cost more, linearly."""
+    max_length_tokens: int = Field(default=250, ge=8)
+    """Question, title and text of one passage together; what is longer is cut at its end."""
+    max_answer_tokens: int = Field(default=32, ge=2)
+    """The longest answer to learn or to generate."""
+    num_beams: int = Field(default=1, ge=1)
+    """Beams of the search for an answer; 1 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedStates:
+    """What the decoder attends to.
+
+    Attributes:
+        states: The encoder's states of all passages of a question, one passage after the other.
+        mask: Where they are real.
+        passage_of_token: The passage of each; -1 where there is none.
+        num_passages: How many each question has.
+    """
+
+    states: Float[Tensor, "batch length dim"]
+    mask: Bool[Tensor, "batch length"]
+    passage_of_token: Int[Tensor, "batch length"]
+    num_passages: Int[Tensor, " batch"]
+
+
+class FusionInDecoder(nn.Module):
+    """A reader: from questions with passages to answers.
+
+    Args:
+        model: Any encoder-decoder; it is used as it is, in place.
+        tokenizer: Its tokenizer.
+        settings: Lengths and the like.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: ReaderSettings | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = settings or ReaderSettings()
+
+    @classmethod
+    def load(cls, settings: ReaderSettings) -> Self:
+        """Load a model and its tokenizer.
+
+        An encoder-decoder (T5, mT5, BART and their kin) is taken as it is. A plain encoder (BERT and its kin) becomes
+        both halves of an encoder-decoder whose cross-attention is fresh, so that it must be trained before use.
+
+        Raises:
+            ModelError: There is no such model, or it is neither an encoder-decoder nor an encoder.
+        """
+        name = resolve_model(settings.model)
+        try:
+            config = AutoConfig.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            if config.is_encoder_decoder:
+                model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32)
+            else:
+                model = _warm_started(name, tokenizer)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"reader.model: expected an encoder-decoder or an encoder that the transformers library can load, "
+                f"got {settings.model!r}: {error}. Give a name on the hub (network needed), a folder made by "
+                "save_pretrained, or demo:reader."
+            ) from error
+        if _decoder_start(model) is None:
+            raise ModelError(
+                f"reader.model: {settings.model!r} does not say which token its decoder starts from, so it can neither "
+                "learn nor answer; set decoder_start_token_id in its config.json (T5's is the padding token)"
+            )
+        # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
+        # answer is chosen, and a least length or a ban on repeated words would bend short answers.
+        special = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in special})
+        return cls(model, tokenizer, settings)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that ``load`` and plain transformers both read."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def start_token_id(self) -> int:
+        """The decoder's input at output position 0."""
+        start = _decoder_start(self.model)
+        assert start is not None, "load() leaves no model without a decoder start token"
+        return start
+
+    def batch(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        answers: Sequence[str] | None = None,
+    ) -> ReaderBatch:
+        """Tokenize as this reader's settings say, on this reader's device."""
+        return reader_batch(
+            self.tokenizer,
+            questions,
+            passages,
+            answers=answers,
+            max_length_tokens=self.settings.max_length_tokens,
+            max_answer_tokens=self.settings.max_answer_tokens,
+        ).to(self.device)
+
+    def fuse(self, batch: ReaderBatch) -> FusedStates:
+        """Encode every pair apart and lay the states of each question one after the other."""
+        encoder = self.model.get_encoder()
+        flat = []
+        for chunk in batch.chunks:
+            states = encoder(input_ids=chunk.token_ids, attention_mask=chunk.mask.long()).last_hidden_state
+            # Selecting rows by number, not by mask: its backward pass adds up in one fixed order.
+            flat.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
+        tokens = torch.cat(flat)
+        num_questions, length = batch.plan.mask.shape
+        fused = tokens.new_zeros(num_questions * length, tokens.shape[-1]).index_copy(0, batch.plan.slots, tokens)
+        return FusedStates(
+            states=fused.view(num_questions, length, -1),
+            mask=batch.plan.mask,
+            passage_of_token=batch.plan.passage_of_token,
+            num_passages=batch.num_passages,
+        )
+
+    def forward(self, batch: ReaderBatch) -> Float[Tensor, ""]:
+        """Return the cross-entropy of the labels, averaged over their tokens.
+
+        The average is over all label tokens of the batch, so a step cut into several batches must weight them by
+        ``batch.weight``.
+        """
+        assert batch.labels is not None, "a batch without answers has no loss"
+        logits = self.decode(self.fuse(batch), self.decoder_inputs(batch.labels))
+        return F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED_LABEL)
+
+    def decoder_inputs(self, labels: Int[Tensor, "batch output"]) -> Int[Tensor, "batch output"]:
+        """Shift labels one place to the right, behind the start token."""
+        start = torch.full_like(labels[:, :1], self.start_token_id)
+        # What stands in place of ignored labels is never looked back at by a label that counts.
+        return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED_LABEL, 0)], dim=1)
+
+    def decode(
+        self, fused: FusedStates, decoder_ids: Int[Tensor, "batch output"]
+    ) -> Float[Tensor, "batch output vocab"]:
+        """Run the stock decoder over fused states and return its logits."""
+        return self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=fused.states),  # type: ignore[arg-type]
+            attention_mask=fused.mask.long(),
+            decoder_input_ids=decoder_ids,
+            use_cache=False,
+        ).logits
+
+    def first_step(self, fused: FusedStates) -> Float[Tensor, "batch output vocab"]:
+        """Run the decoder on its start token alone: the logits of the first answer token. Needs no answer."""
+        return self.decode(fused, torch.full_like(fused.num_passages[:, None], self.start_token_id))
+
+    @torch.inference_mode()
+    def generate(self, batch: ReaderBatch) -> list[str]:
+        """Write an answer to each question."""
+        return self.tokenizer.batch_decode(self.generate_ids(self.fuse(batch)), skip_special_tokens=True)
+
+    @torch.inference_mode()
+    def generate_ids(self, fused: FusedStates) -> Int[Tensor, "batch output"]:
+        """Write the token ids of an answer to each question, the decoder's start token first."""
+        config = self.model.generation_config
+        return self.model.generate(  # type: ignore[operator]
+            encoder_outputs=BaseModelOutput(last_hidden_state=fused.states),  # type: ignore[arg-type]
+            attention_mask=fused.mask.long(),
+            generation_config=GenerationConfig(
+                max_new_tokens=self.settings.max_answer_tokens,
+                num_beams=self.settings.num_beams,
+                do_sample=False,
+                decoder_start_token_id=self.start_token_id,
+                pad_token_id=config.pad_token_id,
+                eos_token_id=config.eos_token_id,
+            ),
+        )
+
+
+def _decoder_start(model: PreTrainedModel) -> int | None:
+    """Where it is written depends on the kind of model and on the age of its folder."""
+    start = model.generation_config.decoder_start_token_id  # type: ignore[union-attr]
+    return getattr(model.config, "decoder_start_token_id", None) if start is None else start
+
+
+def _warm_started(name: str, tokenizer: PreTrainedTokenizerBase) -> EncoderDecoderModel:
+    """Make an encoder-decoder whose halves both start from one encoder's weights.
+
+    Source: Rothe, Narayan and Severyn, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks", TACL 2020.
+    """
+    model = EncoderDecoderModel.from_encoder_decoder_pretrained(
+        name, name, encoder_dtype=torch.float32, decoder_dtype=torch.float32
+    )
+    assert isinstance(model, EncoderDecoderModel)
+    special = {
+        "decoder_start_token_id": tokenizer.cls_token_id,
+        "eos_token_id": end_token_id(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if None in special.values():
+        raise ModelError(
+            f"reader.model: {name} is a plain encoder, and its tokenizer lacks a start, an end or a padding token "
+            f"({special}), without which no decoder can be made of it"
+        )
+    model.config.update(special)
+    for name_of, value in special.items():
+        setattr(model.generation_config, name_of, value)
+    return model

@@ -1,0 +1,122 @@
+"""What a person sees in the terminal: progress bars, warnings, and the tables at the end of a command.
+
+Only drawing is here. Bars go to the error stream, so that what a command prints can be piped.
+"""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dogeared import progress
+
+__all__ = ["print_passages", "print_plan", "print_results", "set_up"]
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def set_up(*, quiet: bool) -> None:
+    """Send our log and progress to the terminal, and keep the libraries' own out of it."""
+    handler = RichHandler(console=_err, show_time=False, show_path=False, show_level=True, markup=False)
+    logging.getLogger("dogeared").handlers[:] = [handler]
+    # The libraries below draw bars and reports of their own, some as soon as they are imported.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.simplefilter("ignore")
+    if not quiet:
+        progress.report_to(_Bars())
+
+
+class _Bars:
+    """Draws one bar for each piece of work, with its rate and the time left."""
+
+    def start(self, name: str, total: int, unit: str) -> "_Bar":
+        bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=_err,
+        )
+        bars.start()
+        return _Bar(bars, bars.add_task(name, total=total, unit=unit, rate="", note=""))
+
+    def stop(self, bar: progress.Bar) -> None:
+        assert isinstance(bar, _Bar)
+        bar.bars.stop()
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: Any) -> None:
+        self.bars = bars
+        self.task = task
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        speed = self.bars.tasks[0].speed
+        self.bars.update(self.task, advance=amount, note=note, rate=f"{speed:,.1f}/s" if speed else "")
+
+
+def print_passages(found: Any) -> None:
+    """List passages with their scores, and with the reader's relevance where there is one."""
+    for rank, item in enumerate(found, start=1):
+        relevance = "" if item.relevance is None else f"  relevance {item.relevance:.3f}"
+        _out.print(Text(f"{rank:>3}  {item.passage.title or item.passage.id}", style="bold"), end="")
+        _out.print(Text(f"  score {item.score:.3f}{relevance}  [{item.passage.id}]", style="dim"))
+        _out.print(Text(f"     {item.passage.text}"))
+
+
+def print_results(results: dict[str, Any], out: Path) -> None:
+    """Print the table of rounds on test questions, and where the report is."""
+    split = "test" if results["untouched"]["test"] else "dev"
+    table = Table(title=f"on {split} questions", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("Success@1", "@5", "@20", "MRR@10", "EM", "F1"):
+        table.add_column(heading, justify="right")
+    rows = [("untouched student", results["untouched"][split], None)]
+    for entry in results["rounds"]:
+        name = "first retrieval" if entry["round"] == 0 else f"round {entry['round']}"
+        rows.append((f"{name} ({entry['retriever']['name']})", entry["retriever"][split], entry["reader"][split]))
+    for index, (name, retriever, reader) in enumerate(rows):
+        is_best = results["best"] == ("untouched" if index == 0 else index - 1)
+        values = [retriever[key] for key in ("success@1", "success@5", "success@20", "mrr@10")]
+        values += [(reader or {}).get(key) for key in ("em", "f1")]
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(f"{name}{'  <- best on dev' if is_best else ''}", *cells, style="bold" if is_best else None)
+    _out.print(table)
+    if not results["improved"]:
+        _out.print("No round beat the start on dev questions; the result is the start.")
+    _out.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+def print_plan(plan: Any) -> None:
+    """Print what each step will cost."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in plan.num_questions.items())
+    table = Table(title=f"{plan.num_passages:,} passages, {counts} questions, on {plan.device}", title_justify="left")
+    for heading in ("step", "times", "each", "disk", "memory"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for step in plan.steps:
+        cells = (_duration(step.seconds), f"{step.disk_mb:,.0f} MB", f"{step.memory_mb:,.0f} MB")
+        table.add_row(step.name, str(step.times), *cells)
+    _out.print(table)
+    peak = max(step.memory_mb for step in plan.steps)
+    _out.print(f"in all about {_duration(plan.seconds)}, {plan.disk_mb:,.0f} MB of disk, {peak:,.0f} MB of memory;")
+    _out.print("measured on a sample of these questions and passages, if no round ends the run early")
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"

@@ -1,0 +1,280 @@
+"""The step loop: one for both models.
+
+A step takes its questions, in one or several batches, adds up their gradients weighted by what each batch counts,
+clips, updates, and now and then measures and saves. Everything random in a step follows from the seed and the number
+of the step, so a resumed training takes the same path as an uninterrupted one, to the bit on one machine.
+
+Ctrl-C and SIGTERM let the current step finish, save, and then end. The loop knows nothing of questions, passages or
+answers. It is the only module that imports accelerate.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from pydantic import Field
+from torch import nn
+
+from dogeared.compute import Precision, autocast
+from dogeared.errors import TrainingError
+from dogeared.progress import bar
+from dogeared.settings import Settings
+from dogeared.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
+from dogeared.training.optim import Schedule, adamw, learning_rate_factor
+
+__all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+class LoopSettings(Settings):
+    """How long and how fast to train; the same for reader and retriever."""
+
+    steps: int = Field(default=1000, ge=0)
+    """Optimizer updates."""
+    questions_per_step: int = Field(default=64, ge=1)
+    """Questions whose gradients make one update."""
+    questions_per_batch: int = Field(default=0, ge=0)
+    """Questions in memory at once, as many as a step has where 0; bounds memory, and changes results only by rounding
+    and by where dropout falls."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """At the end of the warm-up."""
+    schedule: Schedule = "linear"
+    """What the learning rate does after the warm-up."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW; biases and norms are spared."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """A longer gradient is scaled down to this length."""
+    precision: Precision = "auto"
+    """Of matrix products; weights stay in fp32."""
+    evaluate_every_steps: int = Field(default=0, ge=0)
+    """How often to measure on dev questions; the weights of the best measure are kept. 0 keeps the last."""
+    save_every_seconds: float = Field(default=120.0, ge=0)
+    """How much work a crash may cost."""
+
+
+class StepBatch(Protocol):
+    """What the loop must know of a batch."""
+
+    @property
+    def weight(self) -> int:
+        """Its share in the mean loss of the step: how many things its own loss averages over."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Return it on a device."""
+        ...
+
+
+def train(
+    model: nn.Module,
+    batches_of_step: Callable[[int], Sequence[StepBatch]],
+    settings: LoopSettings,
+    *,
+    seed: int,
+    folder: Path,
+    name: str,
+    evaluate: Callable[[], float] | None = None,
+) -> TrainingState:
+    """Train a model in place, from its last checkpoint if there is one.
+
+    Args:
+        model: Called with a batch, it returns the mean loss of that batch.
+        batches_of_step: The batches of a step, counted from 0; must depend on nothing but the step.
+        settings: How long and how fast.
+        seed: From which everything random in the loop follows.
+        folder: For checkpoints; left behind for the caller to delete.
+        name: What to call the work in progress bars and messages.
+        evaluate: Returns a measure, higher for better; called as often as the settings say.
+
+    Returns:
+        What was done: losses and measures. The model holds the best weights where there were measures, else the last.
+
+    Raises:
+        TrainingError: The loss or its gradient is not a finite number, or a step has fewer batches than there are
+            processes to share them.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the checkpoint holds all finished steps.
+    """
+    # A model may have parts that its loss never reaches, such as the pooler of an encoder that is pooled otherwise.
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    model.to(accelerator.device)
+    plain_optimizer = adamw(model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    dumped = {**settings.model_dump(exclude={"save_every_seconds"}), "seed": seed}
+    state = load_checkpoint(folder, model=model, optimizer=plain_optimizer, settings=dumped)
+    if state.step:
+        logger.info("%s: goes on after step %d of %d", name, state.step, settings.steps)
+    if evaluate is None and settings.evaluate_every_steps:
+        logger.warning("%s: there is nothing to measure on; evaluate_every_steps bears on nothing", name)
+    prepared, optimizer = accelerator.prepare(model, plain_optimizer)
+
+    def save() -> None:
+        if accelerator.is_main_process:
+            save_checkpoint(folder, model=model, optimizer=plain_optimizer, state=state, settings=dumped)
+
+    saved_at = time.monotonic()
+    with (
+        _stop_requests() as stop,
+        bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
+    ):
+        while state.step < settings.steps:
+            model.train()
+            loss = _step(accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{name}: the loss of step {state.step + 1}, or its gradient, is {loss} and would destroy the "
+                    f"weights. Lower the learning rate ({settings.learning_rate:g}) or lengthen the warm-up, and start "
+                    f"anew; what {folder} holds was made with the old settings."
+                )
+            state.step += 1
+            state.losses.append(loss)
+            progress.advance(1, note=f"loss {sum(state.losses[-20:]) / len(state.losses[-20:]):.3f}")
+            measured = False
+            if evaluate is not None and _is_due(state.step, settings):
+                _measure(accelerator, model, evaluate, state, folder)
+                measured = True
+            stopping = _any(accelerator, stop.is_set())
+            if measured or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
+                save()
+                saved_at = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt(f"{name} was stopped after step {state.step} and saved")
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    if state.best_step is not None:
+        load_best(folder, model=model, step=state.best_step)
+    model.eval()
+    return state
+
+
+def items_of_step(step: int, *, num_items: int, items_per_step: int, seed: int) -> list[int]:
+    """Return which items a step takes: an endless series of epochs, each in an order of its own.
+
+    >>> first = items_of_step(0, num_items=4, items_per_step=2, seed=1)
+    >>> second = items_of_step(1, num_items=4, items_per_step=2, seed=1)
+    >>> sorted(first + second)
+    [0, 1, 2, 3]
+    """
+    items: list[int] = []
+    position = step * items_per_step
+    while len(items) < items_per_step:
+        epoch, offset = divmod(position + len(items), num_items)
+        order = list(range(num_items))
+        random.Random(seed_of(seed, "epoch", epoch)).shuffle(order)
+        items += order[offset : offset + items_per_step - len(items)]
+    return items
+
+
+def seed_of(*parts: Any) -> int:
+    """Derive a seed from names and numbers, the same on every machine and in every run."""
+    return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:6], "big")
+
+
+def _step(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    batches: Sequence[StepBatch],
+    settings: LoopSettings,
+    step: int,
+    seed: int,
+) -> float:
+    """Do one optimizer update and return the mean loss over everything in the step, of all processes.
+
+    Where the gradient is not finite there is no update, and its length is returned in place of the loss.
+    """
+    if len(batches) < accelerator.num_processes:
+        raise TrainingError(
+            f"expected a batch for each of {accelerator.num_processes} processes, got {len(batches)} in a step; lower "
+            f"questions_per_batch ({settings.questions_per_batch}; 0 makes one batch), or run fewer processes"
+        )
+    torch.manual_seed(seed_of(seed, "step", step, accelerator.process_index))
+    factor = learning_rate_factor(
+        step, num_steps=settings.steps, num_warmup_steps=settings.warmup_steps, schedule=settings.schedule
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * factor
+    total_weight = sum(batch.weight for batch in batches)
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    loss = torch.zeros((), device=accelerator.device)
+    for number, batch in enumerate(mine):
+        is_last = number == len(mine) - 1
+        with nullcontext() if is_last else accelerator.no_sync(model):
+            with autocast(settings.precision, accelerator.device):
+                share = model(batch.to(accelerator.device)) * (batch.weight / total_weight)
+            # Processes average their gradients; times their number that is the sum over all batches of the step.
+            accelerator.backward(share * accelerator.num_processes)
+        loss += share.detach()
+    length = accelerator.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
+    assert length is not None
+    if not math.isfinite(length):
+        return float(length)
+    optimizer.step()
+    optimizer.zero_grad()
+    return _sum(accelerator, loss)
+
+
+def _sum(accelerator: Accelerator, value: torch.Tensor) -> float:
+    """Add up a number of each process."""
+    total = accelerator.reduce(value, reduction="sum")
+    assert isinstance(total, torch.Tensor)
+    return float(total)
+
+
+def _any(accelerator: Accelerator, flag: bool) -> bool:
+    """Tell whether any process says so: all must stop after the same step, or they would wait for each other."""
+    if accelerator.num_processes == 1:
+        return flag
+    return _sum(accelerator, torch.tensor(float(flag), device=accelerator.device)) > 0
+
+
+def _is_due(step: int, settings: LoopSettings) -> bool:
+    every = settings.evaluate_every_steps
+    return every > 0 and (step % every == 0 or step == settings.steps)
+
+
+def _measure(
+    accelerator: Accelerator, model: nn.Module, evaluate: Callable[[], float], state: TrainingState, folder: Path
+) -> None:
+    """Measure, and keep the weights if they are the best so far."""
+    model.eval()
+    value = evaluate()
+    if state.best_step is None or value > state.evaluations[state.best_step]:
+        state.best_step = state.step
+        if accelerator.is_main_process:
+            save_best(folder, model=model, step=state.step)
+    state.evaluations[state.step] = value
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event for the time of the block; a second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, _: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        logger.warning("%s: finishing the current step, then saving", signal.Signals(number).name)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

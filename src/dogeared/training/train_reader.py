@@ -1,0 +1,164 @@
+"""Train a Fusion-in-Decoder reader to answer from retrieved passages.
+
+The target of a question is one of its answers, drawn anew each time it is seen. A curriculum can come first: one
+passage that holds the answer, so that a small reader learns to copy before it learns to choose.
+
+Retrieval and relevance are not here, nor is any gold label: which passage holds an answer is decided by its text.
+
+Source: Izacard and Grave, EACL 2021; the curriculum is ours (docs/log.md tells why).
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+
+from dogeared.batching import ReaderBatch
+from dogeared.data.readings import Readings
+from dogeared.errors import TrainingError
+from dogeared.evaluation.answers import AnswerMatcher, Language, exact_match
+from dogeared.progress import bar
+from dogeared.reader.answering import answer_questions
+from dogeared.reader.fid import FusionInDecoder
+from dogeared.records import Passage
+from dogeared.training.checkpoint import TrainingState
+from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
+
+__all__ = ["ReaderTraining", "train_reader"]
+
+logger = logging.getLogger(__name__)
+
+
+class ReaderTraining(LoopSettings):
+    """How the reader of a round is trained."""
+
+    curriculum_steps: int = Field(default=0, ge=0)
+    """The first steps of all: one passage a question, one whose text holds an answer. Small or fresh decoders do not
+    learn to copy without it; ready-trained ones need none."""
+    evaluate_questions: int = Field(default=200, ge=1)
+    """How many dev questions a measure during training takes."""
+
+
+def train_reader(
+    reader: FusionInDecoder,
+    readings: Readings,
+    settings: ReaderTraining,
+    *,
+    seed: int,
+    folder: Path,
+    language: Language = "en",
+    dev_readings: Readings | None = None,
+) -> TrainingState:
+    """Train a reader in place.
+
+    Args:
+        reader: A fresh one, from its pretrained start.
+        readings: Training questions with passages; questions without answers are left out and counted aloud.
+        settings: How long and how fast.
+        seed: From which the order of questions, the choice of answers and dropout follow.
+        folder: For checkpoints; an interrupted training goes on from there.
+        language: How answers are compared and found in passages.
+        dev_readings: To choose the best weights on, by exact match, where the settings ask for it.
+
+    Raises:
+        TrainingError: No question has an answer, or the curriculum finds no passage that holds one.
+    """
+    answerable = [question for question in readings.questions if question.answers]
+    if left_out := len(readings) - len(answerable):
+        logger.warning(
+            "%d of %d training questions have no answer; the reader learns without them", left_out, len(readings)
+        )
+    if not answerable and settings.steps:
+        raise TrainingError(
+            f"a reader learns from answers, and none of the {len(readings)} training questions has one. "
+            "Give answers for some of them, or start from a reader that is trained already (reader_training.steps = 0)."
+        )
+    readings = replace(readings, questions=answerable)
+    source = _Source(reader, readings, settings, seed=seed, language=language)
+
+    def evaluate() -> float:
+        assert dev_readings is not None
+        part = replace(dev_readings, questions=dev_readings.questions[: settings.evaluate_questions])
+        written = answer_questions(reader, part, precision=settings.precision)
+        right = [exact_match(answer, q.answers, language) for answer, q in zip(written, part.questions, strict=True)]
+        return sum(right) / max(1, len(right))
+
+    can_evaluate = dev_readings is not None and any(question.answers for question in dev_readings.questions)
+    return train(
+        reader,
+        source.batches_of_step,
+        settings,
+        seed=seed,
+        folder=folder,
+        name="train reader",
+        evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
+    )
+
+
+class _Source:
+    """Makes the batches of a step, from nothing but the step and the seed."""
+
+    def __init__(
+        self, reader: FusionInDecoder, readings: Readings, settings: ReaderTraining, *, seed: int, language: Language
+    ) -> None:
+        self.reader = reader
+        self.readings = readings
+        self.settings = settings
+        self.seed = seed
+        # The curriculum's questions: those with passages that hold an answer, and which passages these are.
+        self.bearing = _answer_bearing(readings, language) if settings.curriculum_steps else {}
+        if settings.curriculum_steps and not self.bearing:
+            raise TrainingError(
+                f"the curriculum wants passages that hold an answer, and no ranking of the {len(readings)} training "
+                "questions has one. Check that answers are worded as in the passages, retrieve more of them, or set "
+                "reader_training.curriculum_steps = 0."
+            )
+
+    def batches_of_step(self, step: int) -> list[ReaderBatch]:
+        chosen: Sequence[int]
+        if step < self.settings.curriculum_steps:
+            pool = list(self.bearing)
+            chosen = [pool[item] for item in self._items(step, len(pool))]
+        else:
+            chosen = self._items(step - self.settings.curriculum_steps, len(self.readings))
+        draw = random.Random(seed_of(self.seed, "draw", step))
+        answers = [draw.choice(self.readings.questions[index].answers) for index in chosen]
+        passages = [self._passages(index, step, draw) for index in chosen]
+        size = self.settings.questions_per_batch or len(chosen)
+        return [
+            self.reader.batch(
+                [self.readings.questions[index].text for index in chosen[start : start + size]],
+                passages[start : start + size],
+                answers=answers[start : start + size],
+            )
+            for start in range(0, len(chosen), size)
+        ]
+
+    def _items(self, step: int, num_items: int) -> list[int]:
+        return items_of_step(step, num_items=num_items, items_per_step=self.settings.questions_per_step, seed=self.seed)
+
+    def _passages(self, index: int, step: int, draw: random.Random) -> list[Passage]:
+        passages = self.readings.passages(index)
+        if step < self.settings.curriculum_steps:
+            return [passages[draw.choice(self.bearing[index])]]
+        return passages
+
+
+def _answer_bearing(readings: Readings, language: Language) -> dict[int, list[int]]:
+    """For each question that has any: the places of its passages whose text holds an answer."""
+    bearing: dict[int, list[int]] = {}
+    matcher = AnswerMatcher(language)
+    with bar("find passages with answers", total=len(readings), unit="questions") as progress:
+        for index, question in enumerate(readings.questions):
+            places = [
+                place
+                for place, passage in enumerate(readings.passages(index))
+                if matcher.has_answer(question.answers, passage.text)
+            ]
+            if places:
+                bearing[index] = places
+            progress.advance()
+    return bearing

@@ -1,0 +1,65 @@
+"""Cloze questions: what is left out, what goes with it, and that files carry both."""
+
+import json
+
+import pytest
+
+from dogeared.data.cloze import BLANK, cloze_questions
+from dogeared.data.formats import given_line, iter_questions
+from dogeared.records import Passage
+
+CURIE = Passage(
+    id="c",
+    title="Marie Curie",
+    text="She was born in Warsaw to a teacher of physics. Later she moved to Paris and studied there. "
+    "In 1903 the prize went to her and to two others.",
+)
+PLAIN = Passage(id="x", title="", text="there is nothing here that begins with a capital or counts anything at all.")
+
+
+def made(**options):
+    return list(cloze_questions([CURIE, PLAIN], seed=0, per_passage=9, **options))
+
+
+def test_a_name_or_number_inside_a_sentence_is_left_out():
+    assert {given.question.answers[0] for given in made()} == {"Warsaw", "Paris", "1903"}
+    by_answer = {given.question.answers[0]: given.question.text for given in made()}
+    assert by_answer["Warsaw"] == f"She was born in {BLANK} to a teacher of physics."
+
+
+def test_filling_the_blank_gives_the_sentence_back():
+    for given in made():
+        assert given.question.text.replace(BLANK, given.question.answers[0]) in CURIE.text
+
+
+def test_the_source_goes_with_the_question():
+    for given in made():
+        assert given.passages == (CURIE,)
+        assert given.question.gold == ("c",)
+
+
+@pytest.mark.parametrize("max_words", [12, 15])
+def test_a_short_source_still_holds_the_answer(max_words):
+    for given in made(max_words=max_words):
+        (source,) = given.passages
+        sentence = given.question.text.replace(BLANK, given.question.answers[0])
+        assert sentence in source.text
+        assert len(source.text.split()) <= max(max_words, len(sentence.split()))
+        assert given.question.gold == (source.id,)
+
+
+def test_the_same_seed_takes_the_same_spans_whatever_came_before():
+    alone = [given.question for given in cloze_questions([CURIE], seed=3)]
+    among = [given.question for given in cloze_questions([PLAIN, CURIE], seed=3)]
+    assert alone == among
+    assert len(alone) == 1
+
+
+def test_written_lines_are_read_back(tmp_path):
+    file = tmp_path / "cloze.jsonl"
+    file.write_text("".join(given_line(given) + "\n" for given in made(max_words=20)), encoding="utf-8")
+    read = list(iter_questions(file))
+    assert [one.question for one in read] == [given.question for given in made(max_words=20)]
+    assert [one.passages for one in read] == [given.passages for given in made(max_words=20)]
+    assert not any(one.split_given for one in read)
+    assert "split" not in json.loads(file.read_text().splitlines()[0])

@@ -1,0 +1,112 @@
+"""A teacher worth learning from is told from one that is not."""
+
+import math
+import random
+
+import pytest
+
+from dogeared.distill.check import JudgedPassages, check_teacher, normalized_entropy
+
+
+def judged(relevance: list[float], holds_answer: str) -> JudgedPassages:
+    """The passages of a question in the retriever's order; ``.x.`` says that the second holds an answer."""
+    return JudgedPassages(relevance=relevance, holds_answer=[sign == "x" for sign in holds_answer])
+
+
+def test_numbers_by_hand():
+    report = check_teacher(
+        [
+            judged([0.0, 2.0, 1.0], ".x."),  # teacher 1st, retriever 2nd
+            judged([3.0, 1.0, 2.0, 0.0], "..xx"),  # teacher 2nd, retriever 3rd
+            judged([0.0, 1.0], "x."),  # teacher 2nd, retriever 1st
+        ]
+    )
+    assert report["mrr_teacher"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert report["mrr_retrieval"] == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
+    assert report["first_teacher"] == pytest.approx(1 / 3)
+    assert report["first_retrieval"] == pytest.approx(1 / 3)
+    assert report["num_questions"] == report["num_compared"] == 3
+    assert report["warnings"] == []
+
+
+def test_questions_on_which_no_order_can_win_are_not_compared():
+    report = check_teacher([judged([0.0, 1.0], ".."), judged([0.0, 1.0], "xx"), judged([0.0, 1.0], ".x")])
+    assert report["num_questions"] == 3
+    assert report["num_compared"] == 1
+    assert report["mrr_teacher"] == 1.0
+    assert report["mrr_retrieval"] == 0.5
+
+
+def test_a_question_with_one_passage_is_left_out():
+    report = check_teacher([judged([1.0], "x"), judged([], "")])
+    assert report == {"num_questions": 0, "num_compared": 0, "warnings": []}
+
+
+def random_questions(seed: int, *, knows: float) -> list[JudgedPassages]:
+    """Two hundred questions in which a passage with an answer has its relevance raised by ``knows``."""
+    draw = random.Random(seed)
+    questions = []
+    for _ in range(200):
+        holds_answer = [draw.random() < 0.25 for _ in range(8)]
+        relevance = [draw.gauss(knows if holds else 0.0, 1.0) for holds in holds_answer]
+        questions.append(JudgedPassages(relevance=relevance, holds_answer=holds_answer))
+    return questions
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_good_teacher_passes_and_one_that_looks_away_does_not(seed: int):
+    good = check_teacher(random_questions(seed, knows=2.0))
+    bad = check_teacher(random_questions(seed, knows=-2.0))
+    assert good["warnings"] == []
+    assert good["mrr_teacher"] > good["mrr_retrieval"] > bad["mrr_teacher"]
+    [warning] = bad["warnings"]
+    assert "no higher than the retriever's" in warning
+    assert f"{bad['mrr_teacher']:.3f} against {bad['mrr_retrieval']:.3f}" in warning
+
+
+def test_a_teacher_that_repeats_the_retriever_has_nothing_to_teach():
+    report = check_teacher([judged([2.0, 1.0, 0.0], ".x.")])
+    assert report["mrr_teacher"] == report["mrr_retrieval"]
+    assert "nothing to learn" in report["warnings"][0]
+
+
+def test_a_flat_teacher_is_told_and_keeps_the_retriever_s_order():
+    report = check_teacher([judged([0.5] * 4, ".x.x"), judged([0.5] * 2, ".x")])
+    assert report["entropy"] == pytest.approx(1.0)
+    assert report["mrr_teacher"] == report["mrr_retrieval"]
+    assert len(report["warnings"]) == 2
+    assert "is flat" in report["warnings"][1]
+    assert "1.00000" in report["warnings"][1]
+
+
+def test_a_teacher_sure_of_one_passage_is_told_and_a_temperature_mends_it():
+    questions = [judged([0.0, 90.0, 10.0], ".x.")]
+    [warning] = check_teacher(questions)["warnings"]
+    assert "lies on one passage" in warning
+    assert "teacher_temperature" in warning
+    assert check_teacher(questions, temperature=40.0)["warnings"] == []
+
+
+def test_a_temperature_too_high_makes_any_teacher_flat():
+    assert check_teacher([judged([0.0, 1.0], ".x")], temperature=100.0)["warnings"]
+    assert not check_teacher([judged([0.0, 1.0], ".x")])["warnings"]
+
+
+def test_questions_may_come_from_an_iterator():
+    report = check_teacher(iter([judged([0.0, 1.0], ".x")]))
+    assert report["num_compared"] == 1
+    assert "entropy" in report
+
+
+@pytest.mark.parametrize(
+    ("relevance", "temperature", "expected"),
+    [
+        ([0.0, 0.0, 0.0], 1.0, 1.0),
+        ([math.log(3), 0.0], 1.0, -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))),
+        ([2 * math.log(3), 0.0], 2.0, -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))),
+        ([1000.0, 0.0], 1.0, 0.0),
+        ([-1000.0, -1000.0], 1.0, 1.0),
+    ],
+)
+def test_entropy_by_hand(relevance: list[float], temperature: float, expected: float):
+    assert normalized_entropy(relevance, temperature=temperature) == pytest.approx(expected)

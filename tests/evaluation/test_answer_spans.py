@@ -1,0 +1,38 @@
+"""Where answers stand in a text; the spans must say the same as the judgment that counts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dogeared.evaluation.answers import answer_spans, has_answer
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "language", "marked"),
+    [
+        (["beatles"], "In 1960 The Beatles formed.", "en", ["Beatles"]),
+        (["The Beatles", "beatles"], "The Beatles, the beatles", "en", ["The Beatles", "the beatles"]),
+        (["1990"], "The 1990s, not 1990.", "en", ["1990"]),
+        (["U.S. Army"], "A U.S.  Army camp; US Army", "en", ["U.S.  Army"]),
+        (["cafe\u0301"], "Un CAFÉ.", "en", ["CAFÉ"]),
+        (["a b", "b c"], "a b c", "en", ["a b c"]),
+        (["北京"], "首都是北京。", "zh", ["北京"]),
+        (["AB"], "这是\uff21\uff22公司", "zh", ["\uff21\uff22"]),
+        (["", " "], "anything", "en", []),
+        ([], "anything", "en", []),
+    ],
+)
+def test_an_answer_is_marked_where_it_stands(answers, text, language, marked):
+    assert [text[start:end] for start, end in answer_spans(answers, text, language)] == marked
+
+
+@given(
+    st.lists(st.text("aAb é.\u0301 京1", max_size=4), max_size=3),
+    st.text("aAb é. 京1", max_size=30),
+    st.sampled_from(["en", "zh"]),
+)
+def test_there_is_a_mark_exactly_where_an_answer_counts(answers, text, language):
+    spans = answer_spans(answers, text, language)
+    assert bool(spans) == has_answer(answers, text, language)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert spans == sorted(spans)

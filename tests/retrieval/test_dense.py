@@ -1,0 +1,108 @@
+"""Encoding a corpus shard by shard, and retrieving with what came of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from dogeared.data.corpus import build_corpus
+from dogeared.data.formats import iter_passages
+from dogeared.records import Question
+from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, encode_corpus
+from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
+
+SETTINGS = EncodingSettings(shard_passages=8, chunk_tokens=256, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_models):
+    return DualEncoder.load(RetrieverSettings(model=str(tiny_models / "encoder"), max_length_tokens=64)).eval()
+
+
+@pytest.fixture(scope="module")
+def corpus(tiny_data, tmp_path_factory):
+    return build_corpus(iter_passages(tiny_data / "passages.jsonl"), tmp_path_factory.mktemp("corpus"))
+
+
+def encoded(encoder, corpus, folder, settings=SETTINGS):
+    folder.mkdir(exist_ok=True)
+    encode_corpus(encoder, corpus, folder, settings)
+    return np.load(folder / VECTORS_FILE)
+
+
+def test_vectors_stand_in_the_order_of_the_corpus(encoder, corpus, tmp_path):
+    vectors = encoded(encoder, corpus, tmp_path / "a")
+    assert vectors.shape == (30, 32)
+    assert vectors.dtype == np.float32
+    with torch.inference_mode():
+        one_by_one = [encoder.embed(encoder.passage_chunks([corpus.passage(row)])) for row in range(len(corpus))]
+    np.testing.assert_allclose(vectors, torch.cat(one_by_one).numpy(), atol=1e-5)
+    assert len({tuple(vector) for vector in vectors.round(3).tolist()}) == 30
+    whole = encoded(encoder, corpus, tmp_path / "b", EncodingSettings(precision="fp32"))
+    np.testing.assert_allclose(whole, vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_finished", [0, 1, 3])
+def test_an_interrupted_encoding_goes_on_at_the_first_shard_not_finished(
+    encoder, corpus, tmp_path, monkeypatch, num_finished
+):
+    whole = encoded(encoder, corpus, tmp_path / "whole")
+    make, asked = encoder.passage_chunks, []
+
+    def failing(passages, **rest):
+        if len(asked) == num_finished:
+            raise OSError("the disk is gone")
+        asked.append([passage.id for passage in passages])
+        return make(passages, **rest)
+
+    monkeypatch.setattr(encoder, "passage_chunks", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        encoded(encoder, corpus, tmp_path / "part")
+
+    def noted(passages, **rest):
+        asked.append([passage.id for passage in passages])
+        return make(passages, **rest)
+
+    monkeypatch.setattr(encoder, "passage_chunks", noted)
+    np.testing.assert_array_equal(encoded(encoder, corpus, tmp_path / "part"), whole)
+    assert [len(shard) for shard in asked] == [8, 8, 8, 6], "no shard is encoded twice"
+    assert [passage_id for shard in asked for passage_id in shard] == corpus.ids(range(30))
+    assert [path.name for path in (tmp_path / "part").iterdir()] == [VECTORS_FILE]
+
+
+def test_a_shard_that_was_written_but_not_noted_is_encoded_again(encoder, corpus, tmp_path, monkeypatch):
+    whole = encoded(encoder, corpus, tmp_path / "whole")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("dogeared.retrieval.dense.write_atomically", killed)
+        encoded(encoder, corpus, tmp_path / "part")
+    np.testing.assert_array_equal(encoded(encoder, corpus, tmp_path / "part"), whole)
+
+
+def test_retrieval_is_numpys(encoder, corpus, tmp_path):
+    vectors = encoded(encoder, corpus, tmp_path / "a")
+    retriever = DenseRetriever(encoder, ExactIndex(vectors), corpus, name="student", precision="fp32")
+    questions = [
+        Question(id=str(n), text=text) for n, text in enumerate(["who was she ?", "where is the sea ?", "why"])
+    ]
+    rankings = retriever.retrieve(questions, 7)
+    with torch.inference_mode():
+        queries = encoder.embed(encoder.query_chunks([question.text for question in questions])).numpy()
+    scores = queries @ vectors.T
+    assert [ranking.question_id for ranking in rankings] == ["0", "1", "2"]
+    for line, ranking in zip(scores, rankings, strict=True):
+        order = np.argsort(-line, kind="stable")[:7]
+        assert list(ranking.passage_ids) == corpus.ids(order.tolist())
+        np.testing.assert_allclose(ranking.scores, line[order], atol=1e-5)
+        assert all(isinstance(score, float) for score in ranking.scores)
+    assert [len(ranking.passage_ids) for ranking in retriever.retrieve(questions, 99)] == [30, 30, 30]
+    assert retriever.retrieve([], 7) == []
+    assert retriever.retrieve(questions[1:2], 7)[0].passage_ids == rankings[1].passage_ids
+
+
+def test_vectors_of_another_corpus_are_not_taken(encoder, corpus):
+    with pytest.raises(AssertionError, match="must be of this corpus"):
+        DenseRetriever(encoder, ExactIndex(np.zeros((29, 32), dtype=np.float32)), corpus, name="student")
