@@ -60,6 +60,7 @@ LAYERS: dict[str, list[str]] = {
     "the method": [
         "pipeline.config",
         "pipeline.cost",
+        "pipeline.making",
         "pipeline.dataset",
         "pipeline.layout",
         "pipeline.selection",
@@ -79,7 +80,7 @@ LAYERS: dict[str, list[str]] = {
         "report",
         "api",
     ],
-    "doors": ["terminal", "cli"],
+    "doors": ["terminal", "cli_steps", "cli"],
 }
 ORDER = [module for modules in LAYERS.values() for module in modules]
 SUBPACKAGES = {module.split(".")[0] for module in ORDER if "." in module}
@@ -141,7 +142,7 @@ def test_reader_and_retrieval_never_meet():
         ("bm25s", {"retrieval.bm25"}),
         ("ir_measures", {"evaluation.ranking"}),
         ("sentence_transformers", {"retrieval.dual_encoder"}),
-        ("typer", {"cli"}),
+        ("typer", {"cli", "cli_steps"}),
         ("pickle", set()),
     ],
 )
@@ -161,7 +162,7 @@ def test_only_the_command_line_prints():
         for node in ast.walk(parsed(module))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert callers <= {"cli"}
+    assert callers <= {"cli", "cli_steps"}
 
 
 def test_nothing_is_loaded_by_pickle():
@@ -189,7 +190,7 @@ def test_a_module_says_what_it_is_and_what_it_offers(module):
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     }
-    assert public <= set(exported) or module == "cli"
+    assert public <= set(exported) or module in LAYERS["doors"]
 
 
 def _isort_key(name: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from dogeared import __version__
+from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
 
 __all__ = ["app", "main"]
@@ -42,16 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Preset = Annotated[str | None, typer.Option(help="Shipped settings: tiny, cpu, base or paper.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file whose settings win over the preset's.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over preset and file.")
-]
-Out = Annotated[Path, typer.Option(help="Where the artifact shall stand.")]
-Data = Annotated[Path, typer.Option(help="A dataset made by `dogeared prepare`.")]
-RankingFolder = Annotated[Path, typer.Option("--ranking", help="A ranking made by `dogeared retrieve`.")]
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
-SkipBadRows = Annotated[bool, typer.Option(help="Leave bad rows out and count them.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -216,173 +208,12 @@ def report(folder: RunFolderArgument) -> None:
     print(write_report(RunFolder(folder)))
 
 
-@app.command()
-def prepare(
-    questions: Annotated[Path, typer.Option(help="Questions with answers.")],
-    out: Out,
-    passages: Annotated[Path | None, typer.Option(help="Passages.")] = None,
-    ranking: Annotated[Path | None, typer.Option(help="A TREC run.")] = None,
-    seed: Annotated[int, typer.Option(help="Deals questions into splits where the file does not.")] = 0,
-    skip_bad_rows: SkipBadRows = False,
-) -> None:
-    """Read passages and questions into a dataset."""
-    from dogeared.pipeline.dataset import prepare_data
-
-    prepare_data(out, questions=questions, passages=passages, ranking=ranking, seed=seed, skip_bad_rows=skip_bad_rows)
-    _say_done(out)
-
-
-@app.command()
-def index_words(
-    data: Data, out: Out, preset: Preset = "cpu", config: Config = None, overrides: Overrides = None
-) -> None:
-    """Make the lexical (BM25) index of a dataset."""
-    from dogeared.pipeline import steps
-
-    steps.index_words(out, data=data, experiment=_experiment(preset, config, overrides))
-    _say_done(out)
-
-
-@app.command()
-def retrieve(
-    data: Data,
-    out: Out,
-    words: Annotated[Path | None, typer.Option(help="A lexical index, to retrieve by words.")] = None,
-    retriever: Annotated[Path | None, typer.Option(help="A student, to retrieve by vectors.")] = None,
-    vectors: Annotated[Path | None, typer.Option(help="The vectors that student made.")] = None,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Rank passages for all questions: by words, by vectors, or as given with the questions."""
-    from dogeared.pipeline import steps
-
-    experiment = _experiment(preset, config, overrides)
-    if (retriever is None) != (vectors is None) or (words is not None and retriever is not None):
-        raise typer.BadParameter("give --words, or --retriever with --vectors, or none of them for the given ranking")
-    if retriever is not None and vectors is not None:
-        steps.retrieve(out, data=data, retriever=retriever, vectors=vectors, experiment=experiment)
-    else:
-        steps.retrieve_first(out, data=data, words=words, experiment=experiment)
-    _say_done(out)
-
-
-@app.command()
-def train_reader(
-    data: Data,
-    ranking: RankingFolder,
-    out: Out,
-    round_number: Annotated[int, typer.Option("--round", help="Only the seed depends on it.")] = 0,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Train a fresh reader on the passages of a ranking."""
-    from dogeared.pipeline import steps
-
-    experiment = _experiment(preset, config, overrides)
-    steps.train_reader(out, data=data, ranking=ranking, experiment=experiment, round_number=round_number)
-    _say_done(out)
-
-
-@app.command()
-def score(
-    data: Data,
-    ranking: RankingFolder,
-    reader: Annotated[Path, typer.Option(help="A trained reader.")],
-    out: Out,
-    splits: Annotated[list[str] | None, typer.Option("--split", help="Which questions; train where not said.")] = None,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Write down how relevant a reader finds the passages of each question."""
-    from dogeared.pipeline import steps
-
-    experiment = _experiment(preset, config, overrides)
-    steps.score_passages(
-        out, data=data, ranking=ranking, reader=reader, experiment=experiment, splits=splits or ["train"]
-    )
-    _say_done(out)
-
-
-@app.command()
-def train_retriever(
-    data: Data,
-    relevance: Annotated[Path, typer.Option(help="Relevance made by `dogeared score`.")],
-    out: Out,
-    start: Annotated[
-        Path | None, typer.Option("--from", help="A student to go on from; else the untouched one.")
-    ] = None,
-    round_number: Annotated[int, typer.Option("--round", help="Only the seed depends on it.")] = 1,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Distil relevance into the student."""
-    from dogeared.pipeline import steps
-
-    experiment = _experiment(preset, config, overrides)
-    if start is None:
-        start = out.with_name(out.name + "-untouched")
-        steps.untouched_retriever(start, experiment=experiment)
-    steps.train_retriever(
-        out, data=data, relevance=relevance, start=start, experiment=experiment, round_number=round_number
-    )
-    _say_done(out)
-
-
-@app.command()
-def encode(
-    data: Data,
-    retriever: Annotated[Path, typer.Option(help="A student.")],
-    out: Out,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Encode all passages with a student."""
-    from dogeared.pipeline import steps
-
-    steps.encode(out, data=data, retriever=retriever, experiment=_experiment(preset, config, overrides))
-    _say_done(out)
-
-
-@app.command()
-def evaluate(
-    data: Data,
-    ranking: RankingFolder,
-    out: Out,
-    reader: Annotated[Path | None, typer.Option(help="A reader, to measure its answers too.")] = None,
-    relevance: Annotated[Path | None, typer.Option(help="What it said of dev passages, to check it.")] = None,
-    preset: Preset = "cpu",
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Measure a ranking, and a reader with it, on dev and test."""
-    from dogeared.pipeline import steps
-    from dogeared.pipeline.measure import MEASURES_FILE
-
-    steps.evaluate(
-        out,
-        data=data,
-        ranking=ranking,
-        reader=reader,
-        relevance=relevance,
-        experiment=_experiment(preset, config, overrides),
-    )
-    print((out / MEASURES_FILE).read_text(encoding="utf-8"))
+app.add_typer(steps_app)
 
 
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _experiment(preset: str | None, config: Path | None, overrides: list[str] | None) -> Any:
-    from dogeared.pipeline.config import load_experiment
-
-    return load_experiment(preset=preset, config=config, overrides=overrides or [])
 
 
 def _set_up_output(*, verbose: bool, quiet: bool) -> None:
@@ -426,10 +257,6 @@ def _print_plan(plan: Any) -> None:
     from dogeared.terminal import print_plan
 
     print_plan(plan)
-
-
-def _say_done(out: Path) -> None:
-    print(f"{out} is done")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 
 from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
+from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.distill.teachers import fused_relevance
 from dogeared.errors import ArtifactError, DataError
 from dogeared.pipeline.config import Experiment
@@ -70,6 +71,7 @@ class QuestionAnswering:
         reader: Reads them.
         corpus: Where the passages are.
         round: What retriever and reader are of: the number of a round, or ``untouched``.
+        aggregation: How the reader's attention becomes relevance.
         precision: Of the reader's matrix products.
     """
 
@@ -80,12 +82,14 @@ class QuestionAnswering:
         reader: FusionInDecoder,
         corpus: Corpus,
         round: Name,  # noqa: A002 - the project's word
+        aggregation: Aggregation = PAPER,
         precision: Precision = "auto",
     ) -> None:
         self.round: Name = round
         self._retriever = retriever
         self._reader = reader.eval()
         self._corpus = corpus
+        self._aggregation = aggregation
         self._precision: Precision = precision
         self._models = Lock()
 
@@ -108,6 +112,7 @@ class QuestionAnswering:
             reader=load_reader(reader_round.reader, experiment),
             corpus=Dataset.open(run.data).corpus,
             round=best,
+            aggregation=experiment.relevance,
             precision=experiment.reader_training.precision,
         )
 
@@ -162,7 +167,7 @@ class QuestionAnswering:
         batch = self._reader.batch([text], [passages])
         with autocast(self._precision, self._reader.device):
             fused = self._reader.fuse(batch)
-            relevance = fused_relevance(self._reader, fused)
+            relevance = fused_relevance(self._reader, fused, self._aggregation)
             ids = self._reader.generate_ids(fused)
         (answer,) = self._reader.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return answer.strip(), relevance[0].tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dogeared.distill.relevance import passage_relevance
+from dogeared.distill.relevance import Aggregation, passage_relevance
 
 
 def plain_loop(scores: np.ndarray, passage_of_token: np.ndarray, num_passages: int) -> np.ndarray:
@@ -112,3 +112,60 @@ def test_scores_in_half_precision_are_averaged_in_single():
 def test_owners_of_another_length_are_refused_in_tests():
     with pytest.raises(TypeError, match="passage_of_token"):
         passage_relevance(random_scores(), OWNERS[:, :-1], num_passages=4)
+
+
+def numpy_choice(scores: np.ndarray, owners: np.ndarray, num_passages: int, choice: Aggregation) -> np.ndarray:
+    """Every choice, spelled out with numpy: heads, then layers, then the tokens of each passage."""
+    scores = scores[-choice.num_last_layers or None :, :, :, 0, :]
+    result = np.full((len(owners), num_passages), -math.inf)
+    for question in range(len(owners)):
+        real = owners[question] >= 0
+        if not real.any():
+            continue
+        mine = scores[:, question][:, :, real]
+        if choice.quantity == "probability":
+            mine = np.exp(mine - mine.max(-1, keepdims=True))
+            mine = mine / mine.sum(-1, keepdims=True)
+        of_layer = mine.mean(1) if choice.over_heads == "mean" else mine.max(1)
+        of_token = of_layer.mean(0) if choice.over_layers == "mean" else of_layer.max(0)
+        for passage in set(owners[question][real].tolist()):
+            tokens = of_token[owners[question][real] == passage]
+            result[question, passage] = {"mean": np.mean, "max": np.max, "sum": np.sum}[choice.over_tokens](tokens)
+    return result
+
+
+@pytest.mark.parametrize("quantity", ["score", "probability"])
+@pytest.mark.parametrize("over_tokens", ["mean", "max", "sum"])
+@pytest.mark.parametrize(
+    ("over_heads", "over_layers", "last"), [("mean", "mean", 0), ("max", "mean", 2), ("mean", "max", 1)]
+)
+def test_every_choice_equals_numpy(quantity, over_tokens, over_heads, over_layers, last):
+    choice = Aggregation(
+        quantity=quantity,
+        over_tokens=over_tokens,
+        over_heads=over_heads,
+        over_layers=over_layers,
+        num_last_layers=last,
+    )
+    scores = random_scores()
+    relevance = passage_relevance(scores, OWNERS, num_passages=4, aggregation=choice)
+    expected = numpy_choice(scores.double().numpy(), OWNERS.numpy(), 4, choice)
+    np.testing.assert_allclose(relevance.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_summed_probabilities_of_a_question_are_one():
+    choice = Aggregation(quantity="probability", over_tokens="sum")
+    relevance = passage_relevance(random_scores(), OWNERS, num_passages=4, aggregation=choice)
+    summed = relevance.masked_fill(relevance.isneginf(), 0.0).sum(dim=1)
+    torch.testing.assert_close(summed, torch.tensor([1.0, 1.0, 0.0, 1.0]))
+
+
+def test_the_default_is_the_papers():
+    paper = Aggregation()
+    assert (paper.quantity, paper.over_tokens, paper.over_heads, paper.over_layers, paper.num_last_layers) == (
+        "score",
+        "mean",
+        "mean",
+        "mean",
+        0,
+    )

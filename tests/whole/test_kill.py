@@ -11,6 +11,8 @@ from dogeared.artifacts import read_manifest, verify
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory, tiny_data, tiny_settings):

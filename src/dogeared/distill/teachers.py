@@ -18,7 +18,7 @@ from jaxtyping import Float
 from dogeared.batching import ReaderBatch
 from dogeared.compute import Precision, autocast
 from dogeared.data.readings import Readings
-from dogeared.distill.relevance import passage_relevance
+from dogeared.distill.relevance import PAPER, Aggregation, passage_relevance
 from dogeared.progress import bar
 from dogeared.reader.answering import questions_per_batch
 from dogeared.reader.cross_attention import record_cross_attention
@@ -42,11 +42,15 @@ class CrossAttention:
     Args:
         reader: Trained on several passages a question; a reader that never had to choose between passages has no
             opinion worth learning.
-        precision: Of the encoder's matrix products; scores are averaged in float32.
+        aggregation: How its attention becomes one number a passage; the paper's way by default.
+        precision: Of the encoder's matrix products; scores are put together in float32.
     """
 
-    def __init__(self, reader: FusionInDecoder, *, precision: Precision = "auto") -> None:
+    def __init__(
+        self, reader: FusionInDecoder, aggregation: Aggregation = PAPER, *, precision: Precision = "auto"
+    ) -> None:
         self.reader = reader
+        self.aggregation = aggregation
         self.precision: Precision = precision
 
     def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
@@ -67,15 +71,18 @@ class CrossAttention:
     def of_batch(self, batch: ReaderBatch) -> torch.Tensor:
         """Return the relevance of the passages of one batch, one row a question, minus infinity where there is none."""
         with autocast(self.precision, self.reader.device):
-            return fused_relevance(self.reader, self.reader.fuse(batch))
+            return fused_relevance(self.reader, self.reader.fuse(batch), self.aggregation)
 
 
-def fused_relevance(reader: FusionInDecoder, fused: FusedStates) -> Float[torch.Tensor, "batch passages"]:
+def fused_relevance(
+    reader: FusionInDecoder, fused: FusedStates, aggregation: Aggregation = PAPER
+) -> Float[torch.Tensor, "batch passages"]:
     """Return the relevance of passages that are encoded already, as whoever also generates from them wants it.
 
     Args:
         reader: In evaluation mode; one thread at a time may use it.
         fused: Its states.
+        aggregation: How its attention becomes one number a passage.
 
     Returns:
         One row a question, minus infinity where it has fewer passages than another; on the CPU.
@@ -83,4 +90,6 @@ def fused_relevance(reader: FusionInDecoder, fused: FusedStates) -> Float[torch.
     with record_cross_attention(reader.model) as record:
         reader.first_step(fused)
     num_passages = int(fused.num_passages.max())
-    return passage_relevance(record.scores(), fused.passage_of_token, num_passages=num_passages).cpu()
+    return passage_relevance(
+        record.scores(), fused.passage_of_token, num_passages=num_passages, aggregation=aggregation
+    ).cpu()

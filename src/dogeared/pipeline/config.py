@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from dogeared.distill.relevance import Aggregation
 from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
 from dogeared.reader.fid import ReaderSettings
@@ -59,6 +60,7 @@ class Experiment(Settings):
     bm25: BM25Settings = BM25Settings()
     reader: ReaderSettings = ReaderSettings()
     reader_training: ReaderTraining = ReaderTraining()
+    relevance: Aggregation = Aggregation()
     retriever: RetrieverSettings = RetrieverSettings()
     retriever_training: RetrieverTraining = RetrieverTraining()
     encoding: EncodingSettings = EncodingSettings()

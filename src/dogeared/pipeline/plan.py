@@ -175,7 +175,7 @@ class _Probe:
     def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
         reader = self._reader().eval()
         readings = self._readings(self.experiment.reader.num_passages)
-        teacher = CrossAttention(reader, precision=self.experiment.reader_training.precision)
+        teacher = CrossAttention(reader, self.experiment.relevance, precision=self.experiment.reader_training.precision)
         rate: dict[str, tuple[float, float]] = {}
         for name, work in (
             ("score", lambda: list(teacher.relevance(readings))),

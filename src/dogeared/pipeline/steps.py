@@ -119,14 +119,20 @@ def score_passages(
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
-        teacher = CrossAttention(load_reader(reader, experiment), precision=experiment.reader_training.precision)
+        teacher = CrossAttention(
+            load_reader(reader, experiment), experiment.relevance, precision=experiment.reader_training.precision
+        )
         relevance = [
             item for split in splits for item in teacher.relevance(_readings(dataset, rankings, split, experiment))
         ]
         facts["num_questions"] = len(relevance)
         write_relevance(relevance, folder / RELEVANCE_FILE)
 
-    settings = {"splits": list(splits), "num_passages": experiment.reader.num_passages}
+    settings = {
+        "splits": list(splits),
+        "num_passages": experiment.reader.num_passages,
+        "relevance": experiment.relevance.model_dump(),
+    }
     _make(out, "score_passages", settings, {"data": data, "ranking": ranking, "reader": reader}, work)
 
 
