@@ -8,8 +8,9 @@ Both are made from generated text about other people than the demo's: the ``pret
 
 The tokenizers are trained on passages and, apart from them, on questions.
 
-The encoder (a BERT of 1 million parameters) sees text alone: masked words, and pairs of crops from texts about the
-same person, which must find each other among the crops of a batch. It never sees a question or an answer.
+The encoder (a BERT of 1 million parameters) sees text alone. First it learns hidden words; then pairs of crops from
+texts about the same person, which must find each other among the crops of a batch; then pairs of a sentence that lost
+its answer and the passage of another edition that says the same. It never sees a question or an answer.
 
 The reader (a T5 of 1 million parameters) learns cloze questions made from text: the line of an infobox or a sentence
 of one edition of the encyclopedia loses its answer, as in salient-span masking, and the reader writes it from passages
@@ -21,6 +22,9 @@ of the demo, and is never told which passage holds an answer.
 Two things were found to decide whether it learns at all. Two heads of the encoder begin as the word before and the word
 after: then copying appears within 200 steps instead of 1,500. And from the first step there is more than one answer to
 choose from: a reader that first learns to copy the only answer ignores questions for good.
+
+The weights that are shipped were made by these phases in several sittings, some of them cut short or repeated; a run
+of this script makes models of the same kind, not the same numbers.
 
 Source: Izacard et al., "Unsupervised Dense Information Retrieval with Contrastive Learning", TMLR 2022 (crops); Guu et
 al., "REALM: Retrieval-Augmented Language Model Pre-Training", ICML 2020 (salient-span masking).
