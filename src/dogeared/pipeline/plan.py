@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from dogeared.compute import Precision, autocast, default_device
+from dogeared.compute import autocast, default_device
 from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.data.questions import assign_splits, count_by_split
@@ -35,7 +34,9 @@ from dogeared.training.train_retriever import Student, distillation_batch
 __all__ = ["Plan", "PlannedStep", "make_plan"]
 
 _SAMPLE_PASSAGES = 256
-_SAMPLE_QUESTIONS = 4
+_SAMPLE_QUESTIONS = 32
+_FEW_QUESTIONS = 4
+_PATIENCE_SECONDS = 10.0
 _MB = 2**20
 
 
@@ -160,59 +161,65 @@ class _Probe:
 
     def _train_reader(self, *, times: int) -> PlannedStep:
         settings = self.experiment.reader_training
-        reader = self._reader()
-        several = self._seconds_a_question(
-            reader, lambda: self._reader_loss(reader, self.experiment.reader.num_passages), settings.precision
-        )
-        one = self._seconds_a_question(reader, lambda: self._reader_loss(reader, 1), settings.precision)
+        reader = self._reader().train()
+
+        def train_on(num_passages: int) -> tuple[float, float]:
+            def work(asked: Sequence[Question]) -> None:
+                readings = self._readings(asked, num_passages)
+                passages = [readings.passages(index) for index in range(len(readings))]
+                answers = [question.answers[0] for question in asked]
+                batch = reader.batch([question.text for question in asked], passages, answers=answers)
+                with autocast(settings.precision, default_device()):
+                    reader(batch).backward()
+
+            return self._seconds_a_question(work)
+
+        several, memory = train_on(self.experiment.reader.num_passages)
+        one, _ = train_on(1)
         early = min(settings.curriculum_steps, settings.steps)
-        seconds = settings.questions_per_step * (early * one[0] + (settings.steps - early) * several[0])
+        seconds = settings.questions_per_step * (early * one + (settings.steps - early) * several)
         weights = _weights_mb(reader)
         return PlannedStep(
-            name="train_reader", times=times, seconds=seconds, disk_mb=weights, memory_mb=several[1] + 2 * weights
+            name="train_reader", times=times, seconds=seconds, disk_mb=weights, memory_mb=memory + 2 * weights
         )
 
     def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
-        reader = self._reader().eval()
-        readings = self._readings(self.experiment.reader.num_passages)
+        reader, num_passages = self._reader().eval(), self.experiment.reader.num_passages
         teacher = CrossAttention(reader, self.experiment.relevance, precision=self.experiment.reader_training.precision)
-        rate: dict[str, tuple[float, float]] = {}
-        for name, work in (
-            ("score", lambda: list(teacher.relevance(readings))),
-            ("answer", lambda: answer_questions(reader, readings)),
-        ):
-            work()
-            with measured_cost() as cost:
-                work()
-            rate[name] = cost["seconds"] / len(readings), cost["peak_mb"]
-        score, answer = rate["score"], rate["answer"]
+        score, score_mb = self._seconds_a_question(
+            lambda asked: list(teacher.relevance(self._readings(asked, num_passages)))
+        )
+        answer, answer_mb = self._seconds_a_question(
+            lambda asked: answer_questions(reader, self._readings(asked, num_passages))
+        )
         return [
             PlannedStep(
-                name="score_passages", times=rounds, seconds=num_train * score[0], disk_mb=0.0, memory_mb=score[1]
+                name="score_passages", times=rounds, seconds=num_train * score, disk_mb=0.0, memory_mb=score_mb
             ),
             PlannedStep(
                 name="evaluate",
                 times=rounds + 1,
-                seconds=num_measured * (score[0] + answer[0]),
+                seconds=num_measured * (score + answer),
                 disk_mb=0.0,
-                memory_mb=answer[1],
+                memory_mb=answer_mb,
             ),
         ]
 
     def _train_retriever(self, *, times: int) -> PlannedStep:
         settings = self.experiment.retriever_training
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
-        student = Student(encoder, settings)
+        student = Student(encoder, settings).train()
         relevance = {
             name: PassageRelevance(question_id=name, passage_ids=ranking.passage_ids, relevance=ranking.scores)
             for name, ranking in self.rankings.items()
         }
 
-        def loss() -> torch.Tensor:
-            batch = distillation_batch(encoder, self.asked, relevance, self.corpus, settings)
-            return student(batch.to(encoder.device))
+        def work(asked: Sequence[Question]) -> None:
+            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings)
+            with autocast(settings.precision, default_device()):
+                student(batch.to(encoder.device)).backward()
 
-        seconds, memory = self._seconds_a_question(student, loss, settings.precision)
+        seconds, memory = self._seconds_a_question(work)
         weights = _weights_mb(encoder)
         return PlannedStep(
             name="train_retriever",
@@ -238,25 +245,25 @@ class _Probe:
     def _reader(self) -> FusionInDecoder:
         return FusionInDecoder.load(self.experiment.reader).to(default_device())
 
-    def _readings(self, num_passages: int) -> Readings:
-        return Readings(questions=self.asked, rankings=self.rankings, corpus=self.corpus, num_passages=num_passages)
+    def _readings(self, asked: Sequence[Question], num_passages: int) -> Readings:
+        return Readings(questions=asked, rankings=self.rankings, corpus=self.corpus, num_passages=num_passages)
 
-    def _reader_loss(self, reader: FusionInDecoder, num_passages: int) -> torch.Tensor:
-        readings = self._readings(num_passages)
-        passages = [readings.passages(index) for index in range(len(readings))]
-        answers = [question.answers[0] for question in self.asked]
-        return reader(reader.batch([question.text for question in self.asked], passages, answers=answers))
+    def _seconds_a_question(self, work: Callable[[Sequence[Question]], object]) -> tuple[float, float]:
+        """Time some work, after a first time that warms up; return seconds a question and peak MB.
 
-    def _seconds_a_question(
-        self, model: nn.Module, loss: Callable[[], torch.Tensor], precision: Precision
-    ) -> tuple[float, float]:
-        """Time a forward and a backward pass, after one that warms up; return seconds a question and peak MB."""
-        model.train()
-        with autocast(precision, default_device()):
-            loss().backward()
+        A few questions tell enough of a large model. For a small one, what a batch costs whatever its size outweighs
+        them, so more are taken at once if that is a matter of seconds.
+        """
+        few = self.asked[:_FEW_QUESTIONS]
+        work(few)
+        with measured_cost() as cost:
+            work(few)
+        each = cost["seconds"] / len(few)
+        if len(self.asked) > len(few) and each * len(self.asked) < _PATIENCE_SECONDS:
             with measured_cost() as cost:
-                loss().backward()
-        return cost["seconds"] / len(self.asked), cost["peak_mb"]
+                work(self.asked)
+            each = cost["seconds"] / len(self.asked)
+        return each, cost["peak_mb"]
 
 
 def _weights_mb(model: nn.Module) -> float:

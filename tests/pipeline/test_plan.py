@@ -1,0 +1,58 @@
+"""A plan says what will be done how often, and measures the rest on this machine."""
+
+import pytest
+
+from dogeared.data.encyclopedia import generate, write_encyclopedia
+from dogeared.errors import DataError
+from dogeared.pipeline.config import load_experiment
+from dogeared.pipeline.plan import make_plan
+
+NUM_PEOPLE = 12
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    write_encyclopedia(generate(num_people=NUM_PEOPLE, num_dev_people=2, num_test_people=2), folder)
+    return folder
+
+
+def plan_of(files, *overrides):
+    experiment = load_experiment(preset="tiny", overrides=["rounds.max=3", *overrides])
+    return make_plan(experiment, questions=files / "questions.jsonl", passages=files / "passages.jsonl")
+
+
+def test_a_plan_counts_what_the_rounds_will_do(files):
+    plan = plan_of(files)
+    steps = {step.name: step for step in plan.steps}
+    assert {name: step.times for name, step in steps.items()} == {
+        "prepare_data": 1,
+        "train_reader": 4,  # one for round 0, one for each of three rounds
+        "score_passages": 3,
+        "evaluate": 4,
+        "train_retriever": 3,
+        "encode_corpus": 4,  # the untouched student's too
+    }
+    assert plan.num_questions == {"train": 8 * 6, "dev": 2 * 6, "test": 2 * 6}
+    num_passages = len((files / "passages.jsonl").read_text(encoding="utf-8").splitlines())
+    assert plan.num_passages == num_passages
+    # 128 numbers of four bytes for each passage.
+    assert steps["encode_corpus"].disk_mb == pytest.approx(num_passages * 128 * 4 / 2**20)
+    assert all(step.seconds > 0 for step in plan.steps)
+    assert plan.seconds == pytest.approx(sum(step.times * step.seconds for step in plan.steps))
+
+
+def test_the_cost_of_training_grows_with_its_steps_and_not_with_the_corpus(files):
+    short, long = (
+        {step.name: step.seconds for step in plan_of(files, f"reader_training.steps={steps}").steps}
+        for steps in (10, 1000)
+    )
+    assert 20 < long["train_reader"] / short["train_reader"] < 500  # a hundred, on a machine that does nothing else
+    assert sorted(path.name for path in files.iterdir()) == ["passages.jsonl", "questions.jsonl"]
+
+
+def test_nothing_to_measure_on_is_an_error(tmp_path, files):
+    empty = tmp_path / "questions.jsonl"
+    empty.write_text('{"id": "q", "question": "Who?", "answers": []}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="questions with answers"):
+        make_plan(load_experiment(preset="tiny"), questions=empty, passages=files / "passages.jsonl")
