@@ -37,7 +37,7 @@ LAYERS: dict[str, list[str]] = {
         "data.occurrence",
         "data.validate",
     ],
-    "tensors": ["compute", "batching"],
+    "tensors": ["compute", "attention", "batching"],
     "the two models": [
         "retrieval.base",
         "retrieval.given",
@@ -52,6 +52,7 @@ LAYERS: dict[str, list[str]] = {
     "distillation": ["distill.relevance", "distill.losses", "distill.check", "distill.teachers"],
     "training": [
         "training.optim",
+        "training.dropout",
         "training.checkpoint",
         "training.loop",
         "training.train_reader",

@@ -92,6 +92,13 @@ def test_a_temperature_too_high_makes_any_teacher_flat():
     assert not check_teacher([judged([0.0, 1.0], ".x")])["warnings"]
 
 
+def test_relevance_that_is_no_number_is_told_and_left_out():
+    report = check_teacher([judged([math.nan, 1.0], ".x"), judged([0.0, 1.0], ".x")])
+    assert (report["num_questions"], report["num_compared"], report["mrr_teacher"]) == (1, 1, 1.0)
+    [warning] = report["warnings"]
+    assert "1 of 2 questions" in warning
+
+
 def test_questions_may_come_from_an_iterator():
     report = check_teacher(iter([judged([0.0, 1.0], ".x")]))
     assert report["num_compared"] == 1

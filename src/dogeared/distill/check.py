@@ -50,10 +50,17 @@ def check_teacher(
         (flat); ``num_questions`` and ``num_compared``; and ``warnings``, empty for a teacher worth learning from.
     """
     questions = [question for question in questions if len(question.relevance) >= 2]
+    broken = [question for question in questions if not all(map(math.isfinite, question.relevance))]
+    questions = [question for question in questions if all(map(math.isfinite, question.relevance))]
     ranks = [(_first_rank(_best_first(q)), _first_rank(q.holds_answer)) for q in questions if _can_differ(q)]
     entropies = [normalized_entropy(question.relevance, temperature=temperature) for question in questions]
     report: dict[str, float | int | list[str]] = {"num_questions": len(questions), "num_compared": len(ranks)}
     warnings = []
+    if broken:
+        warnings.append(
+            f"the reader's relevance is not a finite number for {len(broken)} of {len(broken) + len(questions)} "
+            "questions, and would destroy the retriever; train the reader anew with a lower learning rate, or in fp32"
+        )
     if ranks:
         mrr_teacher = sum(1 / teacher for teacher, _ in ranks) / len(ranks)
         mrr_retrieval = sum(1 / retrieval for _, retrieval in ranks) / len(ranks)

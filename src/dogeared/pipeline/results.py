@@ -92,7 +92,7 @@ def collect(run: RunFolder, experiment: Experiment, *, last_round: int, stopped:
     # Only here is it known that no step refuses these settings: a refused change must not be written down as made.
     write_atomically(run.experiment, experiment.model_dump_json(indent=1))
     write_atomically(run.results, json.dumps(results, indent=1))
-    if stopped is not None and not results["improved"]:
+    if stopped is not None and last_round and not results["improved"]:
         logger.warning(
             "no round beat both the first retrieval and the untouched student on dev (%s); the result is the start: %s",
             experiment.rounds.select_by,

@@ -2,7 +2,7 @@
 
 The recording goes through the library's attention interface: for the time of a ``with`` block the model's attention
 function is one that first notes the product of queries and keys of every cross-attention layer, then calls the very
-function (SDPA) that would have run. No model code is touched, and no logit changes. The model's *mask* function must be
+function that would have run. No model code is touched, and no logit changes. The model's *mask* function must be
 registered under the same name: without it the library drops the padding mask and says nothing.
 
 What is recorded keeps all its axes. Making one number a passage out of it is the business of ``distill/relevance.py``.
@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from dogeared.attention import attend
 from dogeared.errors import ModelError
 
 __all__ = ["CrossAttentionRecord", "record_cross_attention"]
@@ -105,9 +105,7 @@ def _recording_attention(
         record.layers[layer] = torch.matmul(query.detach(), key.detach().transpose(-1, -2)).float() * scale
         # T5 hands its cross-attention a position bias of zeros; without it SDPA builds no mask of that size.
         position_bias = None
-    return sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **kwargs
-    )
+    return attend(module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **kwargs)
 
 
 def _cross_attention_modules(model: PreTrainedModel) -> list[nn.Module]:

@@ -35,6 +35,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
+from dogeared.attention import use_fast_attention
 from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
@@ -94,6 +95,7 @@ class FusionInDecoder(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings or ReaderSettings()
+        use_fast_attention(model)
 
     @classmethod
     def load(cls, settings: ReaderSettings) -> Self:
@@ -190,7 +192,8 @@ class FusionInDecoder(nn.Module):
         """
         assert batch.labels is not None, "a batch without answers has no loss"
         logits = self.decode(self.fuse(batch), self.decoder_inputs(batch.labels))
-        return F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED_LABEL)
+        counted = (batch.labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+        return F.cross_entropy(logits.flatten(0, 1).index_select(0, counted), batch.labels.flatten()[counted])
 
     def decoder_inputs(self, labels: Int[Tensor, "batch output"]) -> Int[Tensor, "batch output"]:
         """Shift labels one place to the right, behind the start token."""

@@ -26,6 +26,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import Tensor, nn
 
+from dogeared.attention import use_fast_attention
 from dogeared.batching import Movable
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
@@ -78,6 +79,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.passage_template = passage_template
+        use_fast_attention(model)
 
     @classmethod
     def load(cls, settings: RetrieverSettings) -> Self:
