@@ -59,7 +59,7 @@ PHASES = (
     Phase(num_passages=(2,), num_steps=700, learning_rate=2e-3, share_of_names=0.4, num_words=range(12)),
     Phase(num_passages=(1, 2), num_steps=500, learning_rate=2e-3, share_of_names=0.5, num_words=range(3, 20)),
     Phase(num_passages=(2, 5), num_steps=600, learning_rate=1.5e-3, share_of_names=0.2, num_words=range(14, 36)),
-    Phase(num_passages=(4, 8), num_steps=900, learning_rate=1.5e-3, share_of_names=0.2, num_words=range(36, 37)),
+    Phase(num_passages=(4, 8, 12), num_steps=1800, learning_rate=1.5e-3, share_of_names=0.2, num_words=range(36, 37)),
 )
 SAME_RELATION = 0.5  # of the strangers read, how many tell the same as the passage that answers
 NUM_PAIRS = 96  # questions of an update times their passages
@@ -109,7 +109,7 @@ def reader_passages(
     """
     alone = num_words <= MAX_WORDS_WITHOUT_NAMES
     num_near = num_passages - 1 if alone else rng.randint(num_passages // 3, num_passages - 1)
-    found = [(cloze.gold, cloze.answer), *rng.sample(cloze.others, num_near)]
+    found = [(cloze.gold, cloze.answer), *rng.sample(cloze.others, min(num_near, len(cloze.others)))]
     while len(found) < num_passages:
         relation = cloze.relation if rng.random() < SAME_RELATION else rng.choice(sorted(strangers))
         stranger = rng.choice(strangers[relation])

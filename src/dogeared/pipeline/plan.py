@@ -185,9 +185,10 @@ class _Probe:
 
     def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
         reader, num_passages = self._reader().eval(), self.experiment.reader.num_passages
+        num_compared = self.experiment.retriever_training.num_passages
         teacher = CrossAttention(reader, self.experiment.relevance, precision=self.experiment.reader_training.precision)
         score, score_mb = self._seconds_a_question(
-            lambda asked: list(teacher.relevance(self._readings(asked, num_passages)))
+            lambda asked: list(teacher.relevance(self._readings(asked, num_compared)))
         )
         answer, answer_mb = self._seconds_a_question(
             lambda asked: answer_questions(reader, self._readings(asked, num_passages))
@@ -199,7 +200,7 @@ class _Probe:
             PlannedStep(
                 name="evaluate",
                 times=rounds + 1,
-                seconds=num_measured * (score + answer),
+                seconds=num_measured * (score * num_passages / num_compared + answer),
                 disk_mb=0.0,
                 memory_mb=answer_mb,
             ),

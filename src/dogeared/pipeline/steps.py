@@ -93,12 +93,12 @@ def train_reader(out: Path, *, data: Path, ranking: Path, experiment: Experiment
         reader = FusionInDecoder.load(experiment.reader).to(default_device())
         state = train_reader_in_place(
             reader,
-            _readings(dataset, rankings, "train", experiment),
+            _readings(dataset, rankings, "train", experiment.reader.num_passages),
             experiment.reader_training,
             seed=seed,
             folder=work_folder(out),
             language=experiment.language,
-            dev_readings=_readings(dataset, rankings, "dev", experiment),
+            dev_readings=_readings(dataset, rankings, "dev", experiment.reader.num_passages),
         )
         _note_training(facts, state)
         reader.save(folder)
@@ -115,7 +115,15 @@ def train_reader(out: Path, *, data: Path, ranking: Path, experiment: Experiment
 def score_passages(
     out: Path, *, data: Path, ranking: Path, reader: Path, experiment: Experiment, splits: Sequence[str]
 ) -> None:
-    """Write down how relevant a reader finds the passages of each question; answers are not looked at."""
+    """Write down how relevant a reader finds the passages of each question; answers are not looked at.
+
+    Of training questions it scores as many passages as the student will compare, which may be more than it reads to
+    answer; of others, where it is the reader that is measured, as many as it reads.
+    """
+    num_passages = {
+        split: experiment.retriever_training.num_passages if split == "train" else experiment.reader.num_passages
+        for split in splits
+    }
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
@@ -123,14 +131,15 @@ def score_passages(
             load_reader(reader, experiment), experiment.relevance, precision=experiment.reader_training.precision
         )
         relevance = [
-            item for split in splits for item in teacher.relevance(_readings(dataset, rankings, split, experiment))
+            item
+            for split, number in num_passages.items()
+            for item in teacher.relevance(_readings(dataset, rankings, split, number))
         ]
         facts["num_questions"] = len(relevance)
         write_relevance(relevance, folder / RELEVANCE_FILE)
 
     settings = {
-        "splits": list(splits),
-        "num_passages": experiment.reader.num_passages,
+        "num_passages": num_passages,
         "relevance": experiment.relevance.model_dump(),
     }
     _make(out, "score_passages", settings, {"data": data, "ranking": ranking, "reader": reader}, work)
@@ -255,13 +264,8 @@ def _load_encoder(folder: Path, experiment: Experiment) -> DualEncoder:
     return DualEncoder.load(experiment.retriever.model_copy(update={"model": str(folder.absolute())}))
 
 
-def _readings(dataset: Dataset, rankings: Mapping[str, Any], split: str, experiment: Experiment) -> Readings:
-    return Readings(
-        questions=dataset.split(split),
-        rankings=rankings,
-        corpus=dataset.corpus,
-        num_passages=experiment.reader.num_passages,
-    )
+def _readings(dataset: Dataset, rankings: Mapping[str, Any], split: str, num_passages: int) -> Readings:
+    return Readings(questions=dataset.split(split), rankings=rankings, corpus=dataset.corpus, num_passages=num_passages)
 
 
 def _make(

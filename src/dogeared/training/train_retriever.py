@@ -39,7 +39,7 @@ class RetrieverTraining(LoopSettings):
     """How the student is trained in a round."""
 
     num_passages: int = Field(default=100, ge=2)
-    """The most passages of one question in a softmax, from the top of its ranking."""
+    """How many passages of one question the teacher scores and the softmax covers, from the top of the ranking."""
     teacher_temperature: float = Field(default=1.0, gt=0)
     """The teacher's relevance is divided by it before the softmax; higher makes the teacher less sure."""
     student_temperature: float | None = Field(default=None, gt=0)
