@@ -1,7 +1,7 @@
 """The control: it is the reader's relevance that teaches, and not the training.
 
-The demo's shipped reader scores BM25's passages; the demo's shipped encoder learns from the scores, and another one from
-the same scores shuffled within each question. Both see the same questions and passages for the same number of steps.
+The demo's shipped reader scores BM25's passages; the demo's shipped encoder learns from the scores, and another one
+from the same scores shuffled within each question. Both see the same questions and passages for as many steps.
 """
 
 import random
