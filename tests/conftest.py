@@ -71,6 +71,21 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Pa
 
 
 @pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Path:
+    """A folder with a random masked language model over the words of ``tiny_data``, to make sparse vectors of."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "language-model"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_models / "encoder")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_settings(tiny_models: Path) -> tuple[str, ...]:
     """Overrides that make any run with ``tiny_data`` take seconds."""
     return (*TINY_OVERRIDES, f"reader.model={tiny_models / 'reader'}", f"retriever.model={tiny_models / 'encoder'}")

@@ -9,6 +9,7 @@ import torch
 
 from dogeared.data.rankings import read_rankings
 from dogeared.data.readings import Readings
+from dogeared.distill.relevance import Aggregation
 from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import ArtifactError, DataError
 from dogeared.pipeline.dataset import Dataset
@@ -109,6 +110,27 @@ def test_where_nothing_is_found_the_question_is_read_alone(corpus, reader):
     assert answered.passages == ()
     alone = reader.generate(reader.batch(["Who?"], [[]]))
     assert [answered.answer] == [text.strip() for text in alone]
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"input_tokens": "passage"}, {"output_tokens": "generated", "quantity": "probability"}]
+)
+def test_relevance_is_put_together_as_the_run_does(corpus, reader, chosen):
+    aggregation = Aggregation(**chosen)
+    service = QuestionAnswering(
+        retriever=Fixed(corpus.ids(range(12))), reader=reader, corpus=corpus, round=1, aggregation=aggregation
+    )
+    answered = service.ask("Who?")
+    readings = Readings(
+        questions=[Question(id="0", text="Who?")],
+        rankings={"0": Ranking(question_id="0", passage_ids=tuple(corpus.ids(range(4))), scores=(0.0,) * 4)},
+        corpus=corpus,
+        num_passages=4,
+    )
+    (expected,) = CrossAttention(reader, aggregation).relevance(readings)
+    assert [found.relevance for found in answered.passages] == pytest.approx(expected.relevance, abs=1e-5)
+    (plain,) = CrossAttention(reader).relevance(readings)
+    assert list(plain.relevance) != pytest.approx(expected.relevance, abs=1e-5)
 
 
 def test_many_threads_get_what_one_gets(service):

@@ -92,13 +92,14 @@ def run_experiment(
     return results
 
 
-def load(out: Path | str) -> QuestionAnswering:
+def load(out: Path | str, *, hybrid: bool = False) -> QuestionAnswering:
     """Open the best round of a run, ready to answer.
 
     Args:
         out: The directory of the run.
+        hybrid: Fuse its retriever with BM25.
 
     Raises:
-        ArtifactError: There is no run with results.
+        ArtifactError: There is no run with results, or its result cannot be fused.
     """
-    return QuestionAnswering.open(Path(out))
+    return QuestionAnswering.open(Path(out), hybrid=hybrid)

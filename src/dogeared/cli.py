@@ -13,6 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from dogeared import __version__
+from dogeared.cli_beside import beside_app
+from dogeared.cli_data import data_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
 
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
+Hybrid = Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25) too, and fuse what both find.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -169,12 +172,13 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     k: Annotated[int | None, typer.Option("-k", help="How many passages to read.")] = None,
     rerank: Annotated[bool, typer.Option(help="Order the passages by the reader's relevance.")] = False,
+    hybrid: Hybrid = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer a question with the best round of a run."""
     from dogeared.api import load
 
-    answered = load(folder).ask(question, k=k, rerank=rerank)
+    answered = load(folder, hybrid=hybrid).ask(question, k=k, rerank=rerank)
     if as_json:
         _print_json({"answer": answered.answer, "passages": [_found(item) for item in answered.passages]})
         return
@@ -187,12 +191,13 @@ def search(
     folder: RunFolderArgument,
     question: Annotated[str, typer.Argument(help="What to search for.")],
     k: Annotated[int, typer.Option("-k", help="How many passages to list.")] = 10,
+    hybrid: Hybrid = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the passages that the best round of a run finds."""
     from dogeared.api import load
 
-    found = load(folder).search(question, k=k)
+    found = load(folder, hybrid=hybrid).search(question, k=k)
     if as_json:
         _print_json({"passages": [_found(item) for item in found]})
         return
@@ -208,6 +213,8 @@ def report(folder: RunFolderArgument) -> None:
     print(write_report(RunFolder(folder)))
 
 
+app.add_typer(beside_app)
+app.add_typer(data_app)
 app.add_typer(steps_app)
 
 

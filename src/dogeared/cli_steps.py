@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Config", "Overrides", "Preset", "SkipBadRows", "steps_app"]
+__all__ = [
+    "Config",
+    "Data",
+    "Out",
+    "Overrides",
+    "Preset",
+    "RankingFolder",
+    "SkipBadRows",
+    "make_experiment",
+    "say_done",
+    "steps_app",
+]
 
 steps_app = typer.Typer()
 
@@ -22,6 +33,10 @@ SkipBadRows = Annotated[bool, typer.Option(help="Leave bad rows out and count th
 Out = Annotated[Path, typer.Option(help="Where the artifact shall stand.")]
 Data = Annotated[Path, typer.Option(help="A dataset made by `dogeared prepare`.")]
 RankingFolder = Annotated[Path, typer.Option("--ranking", help="A ranking made by `dogeared retrieve`.")]
+KeptVectors = Annotated[
+    Path | None,
+    typer.Option("--vectors", help="Vectors of a student that keeps them: retriever.encoders = query_only."),
+]
 
 
 @steps_app.command()
@@ -37,7 +52,7 @@ def prepare(
     from dogeared.pipeline.dataset import prepare_data
 
     prepare_data(out, questions=questions, passages=passages, ranking=ranking, seed=seed, skip_bad_rows=skip_bad_rows)
-    _say_done(out)
+    say_done(out)
 
 
 @steps_app.command()
@@ -47,8 +62,8 @@ def index_words(
     """Make the lexical (BM25) index of a dataset."""
     from dogeared.pipeline import steps
 
-    steps.index_words(out, data=data, experiment=_experiment(preset, config, overrides))
-    _say_done(out)
+    steps.index_words(out, data=data, experiment=make_experiment(preset, config, overrides))
+    say_done(out)
 
 
 @steps_app.command()
@@ -65,14 +80,25 @@ def retrieve(
     """Rank passages for all questions: by words, by vectors, or as given with the questions."""
     from dogeared.pipeline import steps
 
-    experiment = _experiment(preset, config, overrides)
+    experiment = make_experiment(preset, config, overrides)
     if (retriever is None) != (vectors is None) or (words is not None and retriever is not None):
         raise typer.BadParameter("give --words, or --retriever with --vectors, or none of them for the given ranking")
     if retriever is not None and vectors is not None:
         steps.retrieve(out, data=data, retriever=retriever, vectors=vectors, experiment=experiment)
     else:
         steps.retrieve_first(out, data=data, words=words, experiment=experiment)
-    _say_done(out)
+    say_done(out)
+
+
+@steps_app.command()
+def pretrain_reader(
+    data: Data, out: Out, preset: Preset = "cpu", config: Config = None, overrides: Overrides = None
+) -> None:
+    """Make a reader's start of a plain encoder (``reader.model``) and the passages alone."""
+    from dogeared.pipeline.pretraining import pretrain_reader
+
+    pretrain_reader(out, data=data, experiment=make_experiment(preset, config, overrides))
+    say_done(out)
 
 
 @steps_app.command()
@@ -80,38 +106,39 @@ def train_reader(
     data: Data,
     ranking: RankingFolder,
     out: Out,
+    start: Annotated[Path | None, typer.Option("--from", help="A reader to go on from; else a fresh one.")] = None,
     round_number: Annotated[int, typer.Option("--round", help="Only the seed depends on it.")] = 0,
     preset: Preset = "cpu",
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a fresh reader on the passages of a ranking."""
+    """Train a reader on the passages of a ranking."""
     from dogeared.pipeline import steps
 
-    experiment = _experiment(preset, config, overrides)
-    steps.train_reader(out, data=data, ranking=ranking, experiment=experiment, round_number=round_number)
-    _say_done(out)
+    experiment = make_experiment(preset, config, overrides)
+    steps.train_reader(out, data=data, ranking=ranking, experiment=experiment, round_number=round_number, start=start)
+    say_done(out)
 
 
 @steps_app.command()
 def score(
     data: Data,
     ranking: RankingFolder,
-    reader: Annotated[Path, typer.Option(help="A trained reader.")],
     out: Out,
+    reader: Annotated[Path | None, typer.Option(help="A trained reader, where the teacher is one.")] = None,
     splits: Annotated[list[str] | None, typer.Option("--split", help="Which questions; train where not said.")] = None,
     preset: Preset = "cpu",
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write down how relevant a reader finds the passages of each question."""
+    """Write down how relevant the teacher (``teacher.kind``) finds the passages of each question."""
     from dogeared.pipeline import steps
 
-    experiment = _experiment(preset, config, overrides)
+    experiment = make_experiment(preset, config, overrides)
     steps.score_passages(
         out, data=data, ranking=ranking, reader=reader, experiment=experiment, splits=splits or ["train"]
     )
-    _say_done(out)
+    say_done(out)
 
 
 @steps_app.command()
@@ -123,6 +150,7 @@ def train_retriever(
         Path | None, typer.Option("--from", help="A student to go on from; else the untouched one.")
     ] = None,
     round_number: Annotated[int, typer.Option("--round", help="Only the seed depends on it.")] = 1,
+    vectors: KeptVectors = None,
     preset: Preset = "cpu",
     config: Config = None,
     overrides: Overrides = None,
@@ -130,14 +158,20 @@ def train_retriever(
     """Distil relevance into the student."""
     from dogeared.pipeline import steps
 
-    experiment = _experiment(preset, config, overrides)
+    experiment = make_experiment(preset, config, overrides)
     if start is None:
         start = out.with_name(out.name + "-untouched")
         steps.untouched_retriever(start, experiment=experiment)
     steps.train_retriever(
-        out, data=data, relevance=relevance, start=start, experiment=experiment, round_number=round_number
+        out,
+        data=data,
+        relevance=relevance,
+        start=start,
+        experiment=experiment,
+        round_number=round_number,
+        vectors=vectors,
     )
-    _say_done(out)
+    say_done(out)
 
 
 @steps_app.command()
@@ -145,6 +179,7 @@ def encode(
     data: Data,
     retriever: Annotated[Path, typer.Option(help="A student.")],
     out: Out,
+    vectors: KeptVectors = None,
     preset: Preset = "cpu",
     config: Config = None,
     overrides: Overrides = None,
@@ -152,8 +187,9 @@ def encode(
     """Encode all passages with a student."""
     from dogeared.pipeline import steps
 
-    steps.encode(out, data=data, retriever=retriever, experiment=_experiment(preset, config, overrides))
-    _say_done(out)
+    experiment = make_experiment(preset, config, overrides)
+    steps.encode(out, data=data, retriever=retriever, experiment=experiment, vectors=vectors)
+    say_done(out)
 
 
 @steps_app.command()
@@ -177,16 +213,18 @@ def evaluate(
         ranking=ranking,
         reader=reader,
         relevance=relevance,
-        experiment=_experiment(preset, config, overrides),
+        experiment=make_experiment(preset, config, overrides),
     )
     print((out / MEASURES_FILE).read_text(encoding="utf-8"))
 
 
-def _experiment(preset: str | None, config: Path | None, overrides: list[str] | None) -> Any:
+def make_experiment(preset: str | None, config: Path | None, overrides: list[str] | None) -> Any:
+    """Put the settings of a step together."""
     from dogeared.pipeline.config import load_experiment
 
     return load_experiment(preset=preset, config=config, overrides=overrides or [])
 
 
-def _say_done(out: Path) -> None:
+def say_done(out: Path) -> None:
+    """Say that an artifact stands."""
     print(f"{out} is done")

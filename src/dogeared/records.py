@@ -7,7 +7,7 @@ number, a **relevance** is a teacher's number. Tensors and file formats live els
 
 from dataclasses import dataclass
 
-__all__ = ["Passage", "PassageRelevance", "Question", "Ranking"]
+__all__ = ["AnswerLikelihood", "Passage", "PassageRelevance", "Question", "Ranking"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,8 @@ class Question:
         text: The question itself.
         answers: Strings of which each one is a right answer; empty where unknown. Only these supervise training.
         split: ``train``, ``dev`` or ``test``.
-        gold: Ids of passages known to answer. Measured against, never trained on, selected by or stopped by.
+        gold: Ids of passages known to answer. Measured against, never trained on, selected by or stopped by; but for
+            the one teacher that is named after them and is supervised.
         near_gold: Ids of passages that count as hits beside ``gold``, such as near-duplicates of it.
     """
 
@@ -74,3 +75,18 @@ class PassageRelevance:
     question_id: str
     passage_ids: tuple[str, ...]
     relevance: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerLikelihood:
+    """How likely a reader finds each token of a question's answer, given one passage at a time.
+
+    Attributes:
+        question_id: Whose answer this is.
+        passage_ids: In the order of the ranking.
+        log_likelihood: For each passage one number a token, the end token's last; as many for each.
+    """
+
+    question_id: str
+    passage_ids: tuple[str, ...]
+    log_likelihood: tuple[tuple[float, ...], ...]

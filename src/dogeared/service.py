@@ -18,17 +18,19 @@ from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.distill.teachers import fused_relevance
-from dogeared.errors import ArtifactError, DataError
+from dogeared.errors import DataError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.hybrids import load_hybrid
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_experiment, read_results
 from dogeared.pipeline.selection import Name
+from dogeared.pipeline.starts import load_start
 from dogeared.pipeline.steps import load_reader, load_retriever
 from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.text_tokens import text_tokens
 from dogeared.records import Passage, Question
 from dogeared.retrieval.base import Retriever
-from dogeared.retrieval.bm25 import BM25Retriever
 
 __all__ = ["Answered", "Found", "QuestionAnswering"]
 
@@ -94,21 +96,28 @@ class QuestionAnswering:
         self._models = Lock()
 
     @classmethod
-    def open(cls, folder: Path) -> "QuestionAnswering":
+    def open(cls, folder: Path, *, hybrid: bool = False) -> "QuestionAnswering":
         """Load the best round of a finished run.
 
         Where the untouched student is best, it is read by the reader of the first retrieval.
 
+        Args:
+            folder: The directory of the run.
+            hybrid: Fuse the retriever with BM25; the reader gets what both find.
+
         Raises:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
-                questions and finds nothing for new ones.
+                questions and finds nothing for new ones, or is by words already and cannot be made a hybrid.
         """
         run = RunFolder(folder)
         best: Name = read_results(run)["best"]
         experiment = read_experiment(run)
+        retriever = _load_retriever(run, best, experiment)
+        if hybrid:
+            retriever = load_hybrid(run, best, retriever, experiment)
         reader_round = run.round(0 if best == "untouched" else best)
         return cls(
-            retriever=_load_retriever(run, best, experiment),
+            retriever=retriever,
             reader=load_reader(reader_round.reader, experiment),
             corpus=Dataset.open(run.data).corpus,
             round=best,
@@ -165,23 +174,19 @@ class QuestionAnswering:
     def _read(self, text: str, passages: Sequence[Passage]) -> tuple[str, list[float]]:
         """Encode once; look at the first step of the decoder, then let it write."""
         batch = self._reader.batch([text], [passages])
+        text_only = self._aggregation.input_tokens == "passage"
+        counted = text_tokens(self._reader, [text], [passages]) if text_only else None
         with autocast(self._precision, self._reader.device):
             fused = self._reader.fuse(batch)
-            relevance = fused_relevance(self._reader, fused, self._aggregation)
+            relevance = fused_relevance(self._reader, fused, self._aggregation, counted=counted)
             ids = self._reader.generate_ids(fused)
         (answer,) = self._reader.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return answer.strip(), relevance[0].tolist()
 
 
 def _load_retriever(run: RunFolder, best: Name, experiment: Experiment) -> Retriever:
-    if best == 0 and experiment.start == "given":
-        raise ArtifactError(
-            f"{run.path}: expected a retriever to search with, but no round of this run beat the ranking that came "
-            'with its questions, and that ranking holds nothing for new ones; run it with start = "bm25", or train '
-            "for longer"
-        )
     if best == 0:
-        return BM25Retriever.load(run.words)
+        return load_start(run, experiment)
     here = run.untouched if best == "untouched" else run.round(best)
     return load_retriever(data=run.data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dogeared import progress
 
-__all__ = ["print_passages", "print_plan", "print_results", "set_up"]
+__all__ = ["print_comparison", "print_passages", "print_plan", "print_results", "set_up"]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -100,6 +100,26 @@ def print_results(results: dict[str, Any], out: Path) -> None:
     if not results["improved"]:
         _out.print("No round beat the start on dev questions; the result is the start.")
     _out.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+def print_comparison(found: Any) -> None:
+    """Print each measure of two systems with its paired test, and the questions that changed most."""
+    num_questions = max(one.num_questions for one in found.measures.values())
+    counted = f"{num_questions:,} {f'{found.split} ' if found.split else ''}questions"
+    _out.print(Text(f"{found.title_a} -> {found.title_b}, on {counted}", style="italic"))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("measure", "before", "after", "change", "95 % interval", "p", "wins", "losses"):
+        table.add_column(heading, justify="left" if heading == "measure" else "right", no_wrap=True)
+    for name, one in found.measures.items():
+        cells = (f"{one.mean_a:.3f}", f"{one.mean_b:.3f}", f"{one.difference:+.3f}", f"{one.low:+.3f} {one.high:+.3f}")
+        table.add_row(name, *cells, f"{one.p:.4f}", str(one.wins), str(one.losses))
+    _out.print(table)
+    if found.changed:
+        _out.print(f"most changed by {found.changed_by}:")
+    for one in found.changed:
+        _out.print(Text(f"  {one.value_a:.2f} -> {one.value_b:.2f}  {one.question}  [{one.id}]"))
+        if one.prediction_a is not None and one.prediction_b is not None:
+            _out.print(Text(f"                {one.prediction_a!r} -> {one.prediction_b!r}", style="dim"))
 
 
 def print_plan(plan: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dogeared.data.formats import GivenQuestion, iter_passages, iter_questions, question_line
 from dogeared.data.json_list import iter_json_list
-from dogeared.data.trec import iter_trec_run, write_trec_run
+from dogeared.data.trec import iter_trec_run, read_trec_judgments, write_trec_judgments, write_trec_run
 from dogeared.errors import DataError
 from dogeared.records import Passage, Question, Ranking
 
@@ -407,7 +407,9 @@ def test_question_set_of_dpr_is_read(tmp_path, name):
     ]
 
 
-@pytest.mark.parametrize("answers", ["__import__('os').abort()", "['a', open('x')]", "('a',)", "Ann", "[", "[" * 9999])
+@pytest.mark.parametrize(
+    "answers", ["__import__('os').abort()", "['a', open('x')]", "('a',)", "Ann", "[", "[" * 9999, "{[]: 1}"]
+)
 def test_answers_of_dpr_are_never_run(tmp_path, answers):
     error, rest = only_error(iter_questions, write(tmp_path / "q.tsv", f"good\t['a']\nwho?\t{answers}\n"))
     assert (error.line, error.field) == (2, "answers")
@@ -542,6 +544,42 @@ def test_run_that_could_not_be_read_back_is_not_written(tmp_path, ranking, tag, 
     with pytest.raises(DataError) as raised:
         write_trec_run([ranking], tmp_path / "run.txt", tag=tag)
     assert raised.value.field == field
+
+
+# ---- judgments
+
+
+def test_judgments_are_read_by_question_and_written_as_tools_read_them(tmp_path):
+    path = write(tmp_path / "qrels", "1 0 a 1\n2 0 a 0\n\n1 Q0 b 2\n")
+    assert read_trec_judgments(path) == {"1": {"a": 1.0, "b": 2.0}, "2": {"a": 0.0}}
+    write_trec_judgments([("1", "a", 1), ("1", "b", 2)], tmp_path / "again")
+    again = [(one.query_id, one.doc_id, one.relevance) for one in ir_measures.read_trec_qrels(str(tmp_path / "again"))]
+    assert again == [("1", "a", 1), ("1", "b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "reason"),
+    [
+        ("1 0 a", None, "4 columns"),
+        ("1 0 a x", "relevance", "finite number"),
+        ("1 0 a nan", "relevance", "finite number"),
+        ("1 0 b 0", "passage", "two that differ"),
+        (b"1 0 \xff 0", None, "UTF-8"),
+    ],
+)
+def test_each_defect_of_a_judgment_is_named_with_its_place(tmp_path, line, field, reason):
+    path = write(tmp_path / "qrels", b"1 0 b 1\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
+    handed = []
+    assert read_trec_judgments(path, on_error=handed.append) == {"1": {"b": 1.0}}
+    with pytest.raises(DataError, match=reason) as raised:
+        read_trec_judgments(path)
+    assert (raised.value.file, raised.value.line, raised.value.field) == (str(path), 2, field)
+    assert [str(error) for error in handed] == [str(raised.value)]
+
+
+def test_judgment_that_could_not_be_read_back_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="expected a word"):
+        write_trec_judgments([("1", "a b", 1)], tmp_path / "qrels")
 
 
 # ---- real files

@@ -117,3 +117,14 @@ def test_questions_may_come_from_an_iterator():
 )
 def test_entropy_by_hand(relevance: list[float], temperature: float, expected: float):
     assert normalized_entropy(relevance, temperature=temperature) == pytest.approx(expected)
+
+
+def test_warnings_name_a_teacher_that_is_no_reader_and_do_not_ask_to_train_it():
+    flat = [JudgedPassages(relevance=[1.0, 1.0, 1.0], holds_answer=[False, True, False])] * 2
+    one_hot = [JudgedPassages(relevance=[0.0, 99.0], holds_answer=[False, False])]
+    broken = [JudgedPassages(relevance=[math.nan, 0.0], holds_answer=[False, True])]
+    for questions in (flat, one_hot, broken):
+        own, others = (check_teacher(questions, reads=reads)["warnings"] for reads in (True, False))
+        assert own and len(own) == len(others)
+        assert all("the reader's" in warning for warning in own)
+        assert all("the teacher's" in warning and "train the reader" not in warning for warning in others)

@@ -114,43 +114,163 @@ def test_owners_of_another_length_are_refused_in_tests():
         passage_relevance(random_scores(), OWNERS[:, :-1], num_passages=4)
 
 
-def numpy_choice(scores: np.ndarray, owners: np.ndarray, num_passages: int, choice: Aggregation) -> np.ndarray:
-    """Every choice, spelled out with numpy: heads, then layers, then the tokens of each passage."""
-    scores = scores[-choice.num_last_layers or None :, :, :, 0, :]
+REDUCE = {"mean": np.mean, "max": np.max, "sum": np.sum}
+
+
+def numpy_choice(
+    scores: np.ndarray,
+    owners: np.ndarray,
+    num_passages: int,
+    choice: Aggregation,
+    output_mask: np.ndarray,
+    norms: np.ndarray,
+    counted: np.ndarray,
+) -> np.ndarray:
+    """Every choice, spelled out question by question: output tokens, heads, layers, the tokens of each passage."""
+    layers = range(len(scores))[-choice.num_last_layers or None :]
     result = np.full((len(owners), num_passages), -math.inf)
-    for question in range(len(owners)):
-        real = owners[question] >= 0
+    for question, owner in enumerate(owners):
+        real = owner >= 0
         if not real.any():
             continue
-        mine = scores[:, question][:, :, real]
-        if choice.quantity == "probability":
-            mine = np.exp(mine - mine.max(-1, keepdims=True))
-            mine = mine / mine.sum(-1, keepdims=True)
-        of_layer = mine.mean(1) if choice.over_heads == "mean" else mine.max(1)
-        of_token = of_layer.mean(0) if choice.over_layers == "mean" else of_layer.max(0)
-        for passage in set(owners[question][real].tolist()):
-            tokens = of_token[owners[question][real] == passage]
-            result[question, passage] = {"mean": np.mean, "max": np.max, "sum": np.sum}[choice.over_tokens](tokens)
+        outputs = [0] if choice.output_tokens == "first" else np.flatnonzero(output_mask[question])
+        of_layers = []
+        for layer in layers:
+            of_heads = []
+            for head in range(scores.shape[2]):
+                of_outputs = []
+                for output in outputs:
+                    row = scores[layer, question, head, output, real]
+                    if choice.quantity != "score":
+                        row = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+                    if choice.quantity == "probability_times_value_norm":
+                        row = row * norms[layer, question, head, real]
+                    of_outputs.append(row)
+                how = "mean" if choice.output_tokens == "first" else choice.over_output
+                of_heads.append(REDUCE[how](of_outputs, axis=0))
+            of_layers.append(REDUCE[choice.over_heads](of_heads, axis=0))
+        of_token = REDUCE[choice.over_layers](of_layers, axis=0)
+        for passage in set(owner[real].tolist()):
+            mine = owner[real] == passage
+            some = mine & counted[question][real] if choice.input_tokens == "passage" else mine
+            result[question, passage] = REDUCE[choice.over_tokens](of_token[some if some.any() else mine])
     return result
 
 
-@pytest.mark.parametrize("quantity", ["score", "probability"])
-@pytest.mark.parametrize("over_tokens", ["mean", "max", "sum"])
-@pytest.mark.parametrize(
-    ("over_heads", "over_layers", "last"), [("mean", "mean", 0), ("max", "mean", 2), ("mean", "max", 1)]
+OUTPUTS = torch.tensor([[True] * 5, [True, False, False, False, False], [True] * 5, [True, True, True, False, False]])
+COUNTED = torch.tensor(
+    [
+        [False, True, False, True, True, True, False, False],  # nothing of the last passage counts
+        [False, False, True, True, False, False, False, False],
+        [False] * 8,
+        [True, True, True, False, False, True, False, False],
+    ]
 )
-def test_every_choice_equals_numpy(quantity, over_tokens, over_heads, over_layers, last):
+
+
+def random_norms(seed: int = 7) -> torch.Tensor:
+    return torch.rand(3, 4, 2, 8, generator=torch.Generator().manual_seed(seed)) + 0.1
+
+
+@pytest.mark.parametrize("quantity", ["score", "probability", "probability_times_value_norm"])
+@pytest.mark.parametrize("over_tokens", ["mean", "max", "sum"])
+@pytest.mark.parametrize("input_tokens", ["all", "passage"])
+@pytest.mark.parametrize(("output_tokens", "over_output"), [("first", "mean"), ("given", "mean"), ("generated", "max")])
+@pytest.mark.parametrize(
+    ("over_heads", "over_layers", "last"), [("mean", "mean", 0), ("max", "sum", 2), ("sum", "max", 1)]
+)
+def test_every_choice_equals_loops(
+    quantity, over_tokens, input_tokens, output_tokens, over_output, over_heads, over_layers, last
+):
     choice = Aggregation(
         quantity=quantity,
+        output_tokens=output_tokens,
+        over_output=over_output,
         over_tokens=over_tokens,
         over_heads=over_heads,
         over_layers=over_layers,
         num_last_layers=last,
+        input_tokens=input_tokens,
     )
+    scores, norms = random_scores(), random_norms()
+    relevance = passage_relevance(
+        scores,
+        OWNERS,
+        num_passages=4,
+        aggregation=choice,
+        output_mask=OUTPUTS,
+        value_norms=norms,
+        counted=COUNTED if input_tokens == "passage" else None,
+    )
+    arrays = (scores.double().numpy(), OWNERS.numpy(), 4, choice, OUTPUTS.numpy(), norms.double().numpy())
+    np.testing.assert_allclose(relevance.numpy(), numpy_choice(*arrays, COUNTED.numpy()), rtol=1e-5, atol=1e-6)
+
+
+def test_outputs_add_up_and_are_all_asked_without_a_mask():
     scores = random_scores()
-    relevance = passage_relevance(scores, OWNERS, num_passages=4, aggregation=choice)
-    expected = numpy_choice(scores.double().numpy(), OWNERS.numpy(), 4, choice)
-    np.testing.assert_allclose(relevance.numpy(), expected, rtol=1e-5, atol=1e-6)
+    ask = Aggregation(output_tokens="given", over_output="sum")
+    whole = passage_relevance(scores, OWNERS, num_passages=4, aggregation=ask)
+    firsts = [passage_relevance(scores[:, :, :, output:], OWNERS, num_passages=4) for output in range(5)]
+    torch.testing.assert_close(whole, torch.stack(firsts).sum(dim=0))
+
+
+def test_output_positions_after_the_answer_never_count():
+    scores = random_scores()
+    spoiled = scores.masked_fill(~OUTPUTS[None, :, None, :, None], math.nan)
+    for how in ("mean", "max", "sum"):
+        ask = Aggregation(output_tokens="given", over_output=how)
+        clean, dirty = (
+            passage_relevance(s, OWNERS, num_passages=4, aggregation=ask, output_mask=OUTPUTS)
+            for s in (scores, spoiled)
+        )
+        assert torch.equal(clean, dirty)
+
+
+def one_sided(quantity: str) -> Aggregation:
+    return Aggregation(quantity=quantity, input_tokens="passage")
+
+
+def test_what_stands_before_the_text_does_not_count_however_long_it_is():
+    scores = torch.randn(2, 1, 2, 1, 6, generator=torch.Generator().manual_seed(1))
+    owners, counted = torch.tensor([[0, 0, 0, 1, 1, 1]]), torch.tensor([[False, True, True, False, True, True]])
+    relevance = passage_relevance(scores, owners, num_passages=2, aggregation=one_sided("score"), counted=counted)
+    for extra in range(1, 4):
+        before = torch.full((2, 1, 2, 1, extra), 50.0)
+        longer = torch.cat([before, scores[..., :3], before, scores[..., 3:]], dim=-1)
+        more = torch.full((1, extra), 0)
+        of_longer = passage_relevance(
+            longer,
+            torch.cat([more, owners[:, :3], more + 1, owners[:, 3:]], dim=1),
+            num_passages=2,
+            aggregation=one_sided("score"),
+            counted=torch.cat([more > 0, counted[:, :3], more > 0, counted[:, 3:]], dim=1),
+        )
+        assert torch.equal(of_longer, relevance)
+
+
+def test_probabilities_of_the_text_are_those_beside_the_question():
+    scores = torch.tensor([[[[[1.0, 2.0, 3.0]]]]])
+    counted = torch.tensor([[False, True, True]])
+    relevance = passage_relevance(
+        scores, torch.tensor([[0, 0, 1]]), num_passages=2, aggregation=one_sided("probability"), counted=counted
+    )
+    total = math.e + math.e**2 + math.e**3
+    assert relevance[0].tolist() == pytest.approx([math.e**2 / total, math.e**3 / total])
+
+
+def papers_own(scores: torch.Tensor, passage_of_token: torch.Tensor, num_passages: int) -> torch.Tensor:
+    """The default as it was before there were other choices, operation by operation."""
+    of_token = scores[:, :, :, 0, :].float().mean(dim=2).mean(dim=0)
+    column = torch.where(passage_of_token < 0, num_passages, passage_of_token)
+    relevance = of_token.new_full((of_token.shape[0], num_passages + 1), -torch.inf)
+    return relevance.scatter_reduce_(1, column, of_token, reduce="mean", include_self=False)[:, :num_passages]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_default_is_the_same_to_the_bit(seed):
+    scores = random_scores(seed)
+    for recorded in (scores, scores[:, :, :, :1], scores.bfloat16()):
+        assert torch.equal(passage_relevance(recorded, OWNERS, num_passages=4), papers_own(recorded, OWNERS, 4))
 
 
 def test_summed_probabilities_of_a_question_are_one():
@@ -162,6 +282,7 @@ def test_summed_probabilities_of_a_question_are_one():
 
 def test_the_default_is_the_papers():
     paper = Aggregation()
+    assert (paper.output_tokens, paper.input_tokens) == ("first", "all")
     assert (paper.quantity, paper.over_tokens, paper.over_heads, paper.over_layers, paper.num_last_layers) == (
         "score",
         "mean",

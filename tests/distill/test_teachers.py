@@ -1,6 +1,8 @@
 """The teacher is the reader's cross-attention at the first step of its decoder, and nothing else."""
 
+import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,12 @@ import torch
 
 from dogeared.distill import teachers
 from dogeared.distill.check import normalized_entropy
-from dogeared.distill.relevance import passage_relevance
-from dogeared.distill.teachers import CrossAttention, Teacher, fused_relevance
+from dogeared.distill.relevance import Aggregation, passage_relevance
+from dogeared.distill.teachers import CrossAttention, Teacher, fused_relevance, written_labels
+from dogeared.errors import ConfigError
 from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.text_tokens import text_tokens
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, passage, tiny_reader, tiny_readings
 
 FOUND = [PASSAGES[:3], PASSAGES[3:4], []]
@@ -101,3 +105,120 @@ def test_states_encoded_before_give_the_same(reader: FusionInDecoder):
     with torch.inference_mode():
         fused = reader.fuse(batch)
         assert torch.equal(fused_relevance(reader, fused), teacher_of(reader).of_batch(batch))
+
+
+ANSWERS = ["Anna", "the old tower", "Ghent"]
+
+
+def recorded(reader: FusionInDecoder, answer_ids: list[list[int]]) -> torch.Tensor:
+    """The scores of a decoder that is fed its start token and the answers but for their last tokens."""
+    width = max(map(len, answer_ids))
+    fed = [[reader.start_token_id, *ids[:-1], *[0] * (width - len(ids))] for ids in answer_ids]
+    with torch.inference_mode(), record_cross_attention(reader.model) as record:
+        reader.decode(reader.fuse(reader.batch(QUESTIONS, FOUND)), torch.tensor(fed))
+    return record.scores()
+
+
+def test_given_answers_are_asked_at_each_of_their_tokens(reader: FusionInDecoder):
+    batch = reader.batch(QUESTIONS, FOUND, answers=ANSWERS)
+    ids = [[token for token in row if token >= 0] for row in batch.labels.tolist()]
+    assert [len(row) for row in ids] == [2, 4, 2]
+    scores = recorded(reader, ids)
+    owners = batch.plan.passage_of_token
+    expected = torch.zeros(3, 3)
+    for question, length in enumerate([2, 4, 2]):
+        of_steps = [passage_relevance(scores[:, :, :, step:], owners, num_passages=3) for step in range(length)]
+        expected[question] = torch.stack(of_steps)[:, question].mean(dim=0)
+    teacher = CrossAttention(reader, Aggregation(output_tokens="given"), precision="fp32")
+    torch.testing.assert_close(teacher.of_batch(batch), expected, rtol=0.0, atol=1e-5)
+
+
+def test_written_answers_end_with_their_end_token(reader: FusionInDecoder, monkeypatch: pytest.MonkeyPatch):
+    end = reader.model.generation_config.eos_token_id
+    written = torch.tensor([[0, 9, end, end, 0], [0, 8, 9, 10, 11]])
+    monkeypatch.setattr(reader, "generate_ids", lambda fused: written)
+    with torch.inference_mode():
+        labels = written_labels(reader, reader.fuse(reader.batch(QUESTIONS[:2], FOUND[:2])))
+    assert labels.tolist() == [[9, end, -100, -100], [8, 9, 10, 11]]
+
+
+def test_what_the_reader_writes_is_asked_where_that_is_wanted(reader: FusionInDecoder):
+    batch = reader.batch(QUESTIONS, FOUND)
+    with torch.inference_mode():
+        labels = written_labels(reader, reader.fuse(batch))
+    asked = Aggregation(output_tokens="generated", over_output="max")
+    given = Aggregation(output_tokens="given", over_output="max")
+    generated = CrossAttention(reader, asked, precision="fp32").of_batch(batch)
+    expected = CrossAttention(reader, given, precision="fp32").of_batch(replace(batch, labels=labels))
+    torch.testing.assert_close(generated, expected, rtol=0.0, atol=1e-6)
+    with torch.inference_mode():  # who has no answer at hand asks what is written
+        fused = reader.fuse(batch)
+        assert torch.equal(fused_relevance(reader, fused, given), fused_relevance(reader, fused, asked))
+    assert (generated - teacher_of(reader).of_batch(batch))[0].abs().max() > 1e-5
+
+
+def test_with_given_answers_questions_without_any_are_left_out_and_counted(
+    reader: FusionInDecoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    plain = tiny_readings(tmp_path)
+    questions = [replace(q, answers=("Anna",) if i % 2 else ()) for i, q in enumerate(plain.questions)]
+    teacher = CrossAttention(reader, Aggregation(output_tokens="given"), precision="fp32")
+    with caplog.at_level(logging.WARNING):
+        judged = list(teacher.relevance(replace(plain, questions=questions)))
+    assert [len(item.relevance) for item in judged] == [0, 1, 0, 3, 0, 4, 0]
+    assert "4 of 7 questions have no answers" in caplog.text
+
+
+def test_the_text_alone_is_asked_where_that_is_wanted(reader: FusionInDecoder, tmp_path: Path):
+    alone = Aggregation(input_tokens="passage")
+    readings = tiny_readings(tmp_path)
+    judged = list(CrossAttention(reader, alone, precision="fp32").relevance(readings))
+    for index in (2, 5):
+        text, found = readings.questions[index].text, readings.passages(index)
+        marks, batch = text_tokens(reader, [text], [found]), reader.batch([text], [found])
+        with torch.inference_mode(), record_cross_attention(reader.model) as record:
+            reader.first_step(reader.fuse(batch))
+        of_token = record.scores()[:, 0, :, 0].mean(dim=(0, 1))
+        owner = batch.plan.passage_of_token[0]
+        expected = [of_token[(owner == number) & marks[0]].mean().item() for number in range(len(found))]
+        assert list(judged[index].relevance) == pytest.approx(expected, abs=1e-5)
+
+
+def test_more_layers_than_there_are_are_refused(reader: FusionInDecoder):
+    teacher = CrossAttention(reader, Aggregation(num_last_layers=3), precision="fp32")
+    with pytest.raises(ConfigError, match="expected at most the 2 layers of the reader's decoder, got 3"):
+        teacher.of_batch(reader.batch(QUESTIONS, FOUND))
+
+
+def test_attention_times_the_length_of_values_equals_the_weights_by_hand(reader: FusionInDecoder):
+    """Summed over everything it is the mass that flows into the decoder's sums from a passage."""
+    batch = reader.batch(QUESTIONS, FOUND)
+    every = {"over_tokens": "sum", "over_heads": "sum", "over_layers": "sum"}
+    mass = Aggregation(quantity="probability_times_value_norm", **every)
+    with torch.inference_mode():
+        fused = reader.fuse(batch)
+        relevance = fused_relevance(reader, fused, mass)
+        with record_cross_attention(reader.model) as record:
+            reader.first_step(fused)
+        values = value_states(reader, fused.states)
+    expected = torch.zeros(3, 3)
+    for scores, value in zip(record.scores(), values, strict=True):
+        weights = scores[:, :, 0].masked_fill(~fused.mask[:, None], -torch.inf).softmax(dim=-1)
+        lengths = value.unflatten(-1, (2, -1)).square().sum(dim=-1).sqrt()
+        for question, number in ((0, 0), (0, 1), (0, 2), (1, 0)):
+            mine = fused.passage_of_token[question] == number
+            expected[question, number] += (weights[question][:, mine] * lengths[question, mine].T).sum()
+    torch.testing.assert_close(relevance.masked_fill(relevance.isneginf(), 0.0), expected, rtol=1e-5, atol=1e-5)
+
+
+def value_states(reader: FusionInDecoder, states: torch.Tensor) -> list[torch.Tensor]:
+    """The values of every cross-attention from its weights, without the library."""
+    found = []
+    for name, module in reader.model.named_modules():
+        if name.endswith("EncDecAttention"):
+            found.append(module.v(states))
+        elif name.endswith("encoder_attn"):
+            found.append(module.v_proj(states))
+        elif name.endswith("crossattention.self"):
+            found.append(module.value(states))
+    return found

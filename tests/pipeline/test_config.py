@@ -54,7 +54,8 @@ def test_overrides_are_read_as_toml_or_as_text(override, read):
         ("num_passages=1", "num_passages: input should be greater than or equal to 2, got 1"),
         ("reader_training.learning_rate=nan", "reader_training.learning_rate: input should be a finite number"),
         ("rounds.select_by=success@5", "rounds.select_by: input should be 'answer_success@1'"),
-        ("start=dense", "start: input should be 'bm25' or 'given', got 'dense'"),
+        ("start=dence", "start: input should be 'bm25', 'tfidf', 'dense', 'hybrid' or 'given', got 'dence'"),
+        ("start_model=other", "start_model: expected none with start = \"bm25\", which uses no vectors, got 'other'"),
         ("rounds.max", "--set: expected key=value, such as rounds.max=2, got 'rounds.max'"),
         ("=2", "--set: expected key=value, such as rounds.max=2, got '=2'"),
     ],
@@ -88,6 +89,20 @@ def test_every_setting_says_what_it_does():
     assert keys["reader_training.learning_rate"] == "At the end of the warm-up."
     assert keys["rounds.patience"].startswith("Rounds in a row without a better one")
     assert [key for key, text in keys.items() if not text] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "times", "by_student"),
+    [
+        ((), 4, False),
+        (("start=dense",), 4, True),
+        (("start=hybrid", "start_model=other"), 5, False),
+        (("retriever.encoders=query_only", "start=dense", "start_model=other"), 2, False),
+    ],
+)
+def test_how_often_a_corpus_is_encoded_follows_from_start_and_student(overrides, times, by_student):
+    experiment = load_experiment(overrides=["rounds.max=3", *overrides])
+    assert (experiment.num_encodings, experiment.starts_untouched) == (times, by_student)
 
 
 def test_settings_come_back_from_json_unchanged():

@@ -104,6 +104,17 @@ def test_models_of_rounds_neither_best_nor_last_are_removed_and_all_else_stays(r
         assert removed(run, 2) == wanted
 
 
+def test_a_first_retrieval_by_the_untouched_student_keeps_its_models(run):
+    for name, success in zip(("untouched", 0, 1, 2), (0.8, 0.8, 0.5, 0.6), strict=True):
+        add(run, name, success)
+    for start, gone in (("dense", False), ("hybrid", False), ("bm25", True)):
+        clean_up(run, load_experiment(overrides=[f"start={start}"]), last_round=2)
+        assert (("untouched", "retriever") in removed(run, 2)) is gone, start
+    with pytest.raises(ArtifactError, match=r"untouched/retriever: by rounds\.select_by"):
+        collect(run, load_experiment(overrides=["start=dense"]), last_round=2, stopped="enough")
+    collect(run, EXPERIMENT, last_round=2, stopped="enough")
+
+
 def test_a_best_round_whose_models_are_gone_is_an_error(run):
     for name, success, by_one in (("untouched", 0.3, 0.0), (0, 0.4, 0.9), (1, 0.7, 0.0), (2, 0.6, 0.0)):
         add(run, name, success, by_one=by_one)

@@ -19,7 +19,15 @@ PROGRAM = Path(__file__).with_name("two_processes.py")
 pytestmark = pytest.mark.slow
 
 
-def run(folder, encoder, tiny_data, num_processes):
+CHANGES = [
+    {"retriever": {}, "retriever_training": {}},
+    # By cosine: what is added to every passage alike changes no softmax over dot products, so that the last bias of an
+    # encoder of passages alone would follow nothing but rounding.
+    {"retriever": {"encoders": "separate", "similarity": "cosine"}, "retriever_training": {"chunk_tokens": 20}},
+]
+
+
+def run(folder, encoder, tiny_data, num_processes, changes):
     folder.mkdir()
     build_corpus(iter_passages(tiny_data / "passages.jsonl"), folder / "corpus")
     with socket.socket() as free:
@@ -31,7 +39,7 @@ def run(folder, encoder, tiny_data, num_processes):
         if num_processes > 1:
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes)}
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, str(PROGRAM), str(folder), str(encoder)]
+        command = [sys.executable, str(PROGRAM), str(folder), str(encoder), json.dumps(changes)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
         messages = [process.communicate(timeout=120)[1] for process in processes]
@@ -43,9 +51,10 @@ def run(folder, encoder, tiny_data, num_processes):
     return found, [load_file(folder / f"student-{rank}.safetensors") for rank in range(num_processes)]
 
 
-def test_two_processes_train_as_one(tmp_path, tiny_models, tiny_data):
-    (alone,), (wanted,) = run(tmp_path / "one", tiny_models / "encoder", tiny_data, 1)
-    both, weights = run(tmp_path / "two", tiny_models / "encoder", tiny_data, 2)
+@pytest.mark.parametrize("changes", CHANGES, ids=["plain", "two encoders and cached gradients"])
+def test_two_processes_train_as_one(tmp_path, tiny_models, tiny_data, changes):
+    (alone,), (wanted,) = run(tmp_path / "one", tiny_models / "encoder", tiny_data, 1, changes)
+    both, weights = run(tmp_path / "two", tiny_models / "encoder", tiny_data, 2, changes)
 
     # Of three batches with 2, 2 and 1 questions the first process takes the first and the last, the second the other.
     assert alone["scored"] == [2, 2, 1] * 4

@@ -46,10 +46,10 @@ class Toy(nn.Module):
         return self.line(batch.value).square().sum()
 
 
-def train_student(folder: Path, encoder_folder: str) -> dict:
+def train_student(folder: Path, encoder_folder: str, changes: dict) -> dict:
     """Distil a made-up relevance in batches of unequal size, and note which of them this process scored."""
     torch.manual_seed(0)
-    encoder = DualEncoder.load(RetrieverSettings(model=encoder_folder, max_length_tokens=32))
+    encoder = DualEncoder.load(RetrieverSettings(model=encoder_folder, max_length_tokens=32, **changes["retriever"]))
     for module in encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -70,6 +70,7 @@ def train_student(folder: Path, encoder_folder: str) -> dict:
         learning_rate=1e-3,
         precision="fp32",
         evaluate_every_steps=2,
+        **changes["retriever_training"],
     )
     student, scored = Student(encoder, settings), []
 
@@ -78,8 +79,8 @@ def train_student(folder: Path, encoder_folder: str) -> dict:
         parts = [chosen[:2], chosen[2:4], chosen[4:]]
         return [distillation_batch(encoder, part, relevance, corpus, settings) for part in parts]
 
-    score = student.score
-    student.score = lambda batch: (scored.append(batch.weight), score(batch))[1]
+    embed = student.embed
+    student.embed = lambda batch: (scored.append(batch.weight), embed(batch))[1]
     measures = iter([2.0, 1.0])
     out = folder / f"student-{RANK}"
     state = train(
@@ -115,7 +116,7 @@ def main() -> None:
     """Train, and write down what happened."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    found = train_student(folder, sys.argv[2])
+    found = train_student(folder, sys.argv[2], json.loads(sys.argv[3]))
     if "RANK" in os.environ:
         found["stopped"] = train_toy(folder / "toy", num_batches=2, stop_at=2)
         found["too_few"] = train_toy(folder / "few", num_batches=1, stop_at=None)

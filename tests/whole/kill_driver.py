@@ -22,7 +22,9 @@ STEPS = [
     "data",
     *(f"untouched/{step}" for step in ("retriever", "vectors", "ranking", "measures")),
     "words",
-    *(f"round-0/{step}" for step in ROUND),
+    "round-0/ranking",
+    "hybrid/untouched/measures",
+    *(f"round-0/{step}" for step in ROUND[1:]),
     *(f"round-1/{step}" for step in ("relevance", "retriever", "vectors", *ROUND)),
 ]
 

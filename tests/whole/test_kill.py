@@ -31,7 +31,7 @@ def driven(tmp_path_factory, tiny_data, tiny_settings):
 def test_it_was_killed_in_every_step_and_mostly_in_the_middle(driven):
     found, _ = driven
     assert found["whole_code"] == 0, found["whole_messages"]
-    assert len(found["killed"]) == 17
+    assert len(found["killed"]) == 18
     long_steps = {step for step in found["killed"] if step.endswith(("reader", "round-1/retriever", "vectors"))}
     assert long_steps <= set(found["half_done"])
 
@@ -46,7 +46,7 @@ def test_the_end_is_that_of_an_undisturbed_run(driven):
     _, folder = driven
     whole, killed = folder / "whole", folder / "killed"
     manifests = sorted(path.parent.relative_to(whole) for path in whole.rglob("manifest.json"))
-    assert len(manifests) == 17
+    assert len(manifests) == 18
     for name in manifests:
         verify(killed / name)
         one, two = read_manifest(whole / name), read_manifest(killed / name)

@@ -47,7 +47,7 @@ def artifacts(out):
 def test_results_have_the_shape_that_is_documented(longer_run):
     out, results = longer_run
     assert json.loads((out / "results.json").read_text()) == results
-    assert results.keys() == {"untouched", "rounds", "best", "improved", "selected_by", "stopped"}
+    assert results.keys() == {"untouched", "rounds", "best", "improved", "selected_by", "stopped", "hybrid"}
     assert results["best"] in ("untouched", 0, 1, 2)
     assert [entry["round"] for entry in results["rounds"]] == list(range(len(results["rounds"])))
     for measures in (results["untouched"], *(entry["retriever"] for entry in results["rounds"])):
@@ -110,6 +110,19 @@ def test_gold_bears_on_no_weight_no_choice_and_no_stop(longer_run, tiny_data, ti
     for name in made:
         assert with_gold[name].files == without[name].files, name
         assert with_gold[name].facts.get("losses") == without[name].facts.get("losses")
+
+
+def test_a_reader_that_is_kept_goes_on_from_round_to_round(longer_run, tiny_data, tiny_settings, tmp_path):
+    go(tiny_data, tmp_path / "run", tiny_settings, *LONGER, "rounds.reader=kept", "rounds.patience=9")
+    kept, fresh = artifacts(tmp_path / "run"), artifacts(longer_run[0])
+    assert all("start" not in fresh[name].inputs for name in fresh if name.endswith("reader"))
+    assert kept["round-0/reader"].files == fresh["round-0/reader"].files
+    for number in (1, 2):
+        assert kept[f"round-{number}/reader"].inputs["start"] == kept[f"round-{number - 1}/reader"].fingerprint
+    assert kept["round-1/retriever"].files == fresh["round-1/retriever"].files
+    assert kept["round-1/reader"].files != fresh["round-1/reader"].files
+    with pytest.raises(ArtifactError, match=r"round-1/reader .* input start"):
+        go(tiny_data, tmp_path / "run", tiny_settings, *LONGER, "rounds.patience=9")
 
 
 def test_running_again_does_nothing(copy, tiny_data, tiny_settings):
@@ -191,3 +204,19 @@ def test_a_run_whose_old_rounds_were_removed_goes_on(copy, tiny_data, tiny_setti
         discard_content(path)
     results = go(tiny_data, copy, tiny_settings, "rounds.max=2", "rounds.patience=9")
     assert len(results["rounds"]) == 3
+
+
+def test_test_questions_that_cannot_be_judged_are_said_and_left_unmeasured(tiny_data, tiny_settings, tmp_path, caplog):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(tiny_data / "passages.jsonl", data)
+    rows = [json.loads(line) for line in (tiny_data / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if row["split"] == "test":
+            row |= {"answers": [], "gold": []}
+    (data / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    results = go(data, tmp_path / "run", tiny_settings, "rounds.max=0")
+    assert "none of the 6 test questions has an answer" in caplog.text
+    assert results["untouched"]["test"] is None
+    assert results["untouched"]["dev"]["num_questions"] == 6
+    assert (tmp_path / "run" / "report.html").is_file()

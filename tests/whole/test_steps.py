@@ -139,6 +139,33 @@ def test_the_student_goes_on_from_where_it_stands_and_every_reader_starts_anew(r
     assert not all(torch.equal(fresh[name], value) for name, value in weights(here.reader).items())
 
 
+def test_a_reader_may_go_on_from_the_one_of_the_round_before(run, changed, tmp_path):
+    """Without a step it is that reader, and it says what it was made from."""
+    before = run.round(0).reader
+    experiment = changed("reader_training.steps=0", "reader_training.curriculum_steps=2")
+    steps.train_reader(
+        tmp_path / "reader",
+        data=run.data,
+        ranking=run.round(1).ranking,
+        experiment=experiment,
+        round_number=1,
+        start=before,
+    )
+    start, kept = weights(before), weights(tmp_path / "reader")
+    assert all(torch.equal(start[name], kept[name]) for name in start)
+    manifest = read_manifest(tmp_path / "reader")
+    assert manifest.inputs["start"] == read_manifest(before).fingerprint
+    assert manifest.settings["reader_training"]["curriculum_steps"] == 0, "it has learned to copy"
+    with pytest.raises(ArtifactError, match="input start"):
+        steps.train_reader(
+            tmp_path / "reader",
+            data=run.data,
+            ranking=run.round(1).ranking,
+            experiment=changed("reader_training.steps=0"),
+            round_number=1,
+        )
+
+
 def test_a_step_does_not_replace_what_is_no_artifact(run, changed, tmp_path):
     (tmp_path / "reader").mkdir()
     (tmp_path / "reader" / "notes.txt").write_text("precious")

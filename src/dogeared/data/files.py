@@ -84,20 +84,24 @@ def read_json_rows(path: Path, reject: Reject) -> Iterator[Row]:
         raise DataError("expected rows, the file holds none", file=path)
 
 
-def read_table(path: Path, reject: Reject, *, columns: tuple[str, ...] | None = None) -> Iterator[Row]:
-    """Yield the rows of a tab-separated table in csv's quoting.
+def read_table(
+    path: Path, reject: Reject, *, columns: tuple[str, ...] | None = None, delimiter: str = "\t"
+) -> Iterator[Row]:
+    """Yield the rows of a table in csv's quoting, tab-separated if nothing else is said.
 
     Args:
         path: The file.
         reject: Gets the errors of rows that are not whole.
         columns: The names of the columns; None where the first line of the file holds them.
+        delimiter: What parts the fields of a line.
 
     Raises:
         DataError: The file holds no row, or cannot be read to its end.
     """
     # Undecodable bytes become lone surrogates here, so that a bad row is found out without losing the reader's place.
     lines = (line.decode(errors="surrogateescape") for _, line in read_lines(path))
-    reader = csv.reader(lines, delimiter="\t", strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    marks = "tabs" if delimiter == "\t" else f"marks {delimiter!r}"
     num_rows = 0
     while True:
         row = Row(values={}, file=str(path), line=reader.line_num + 1, index=num_rows)
@@ -106,7 +110,7 @@ def read_table(path: Path, reject: Reject, *, columns: tuple[str, ...] | None = 
         except StopIteration:
             break
         except csv.Error as error:
-            fault = row.error(f"expected fields between tabs, quoted as in csv; found otherwise ({error})")
+            fault = row.error(f"expected fields between {marks}, quoted as in csv; found otherwise ({error})")
             if columns is None:
                 raise fault from error
             num_rows += 1
@@ -122,7 +126,7 @@ def read_table(path: Path, reject: Reject, *, columns: tuple[str, ...] | None = 
             reject(row.error("expected text in UTF-8, found bytes that are not; convert the file to UTF-8"))
         elif len(fields) != len(columns):
             named = ", ".join(columns)
-            reject(row.error(f"expected {len(columns)} fields between tabs ({named}), found {len(fields)}"))
+            reject(row.error(f"expected {len(columns)} fields between {marks} ({named}), found {len(fields)}"))
         else:
             yield Row(values=dict(zip(columns, fields, strict=True)), file=row.file, line=row.line, index=row.index)
     if num_rows == 0:

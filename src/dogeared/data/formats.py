@@ -13,9 +13,7 @@ Each may end in ``.gz`` or ``.xz``. Other fields are ignored. Ids and answers ma
 were written as. No value is invented, no bad row mended: it is an error, or given to ``on_error`` and left out.
 """
 
-import ast
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import NoReturn, TypeVar
 
 from dogeared.data.files import Reject, data_suffix, first_character, read_json_rows, read_table
 from dogeared.data.ids import SeenIds
-from dogeared.data.rows import Row
+from dogeared.data.rows import Row, python_literal
 from dogeared.errors import DataError
 from dogeared.records import Passage, Question
 
@@ -181,14 +179,8 @@ def _passage_table(path: Path, reject: Reject) -> Iterator[Row]:
 
 def _question_table(path: Path, reject: Reject) -> Iterator[Row]:
     for row in read_table(path, reject, columns=("question", "answers")):
-        try:
-            with warnings.catch_warnings():
-                # Answers that are regular expressions hold escapes that Python's parser warns of.
-                warnings.simplefilter("ignore")
-                answers = ast.literal_eval(row.values["answers"].strip())  # A literal is read, never run.
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            answers = row.values["answers"]  # Text, which is refused like any other value that is no list.
-        yield replace(row, values={**row.values, "answers": answers})
+        # What is no list stays text, and is refused like any other value that is none.
+        yield replace(row, values={**row.values, "answers": python_literal(row.values["answers"])})
 
 
 def _passage(row: Row) -> Passage:

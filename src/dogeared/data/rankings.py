@@ -1,4 +1,4 @@
-"""Rankings and relevance on disk: one Parquet file, one row a question.
+"""Rankings, relevance and likelihoods on disk: one Parquet file, one row a question.
 
 Numbers come back exactly as they were written. What the numbers mean, a retriever's scores or a teacher's relevance,
 is said by the name of the column.
@@ -6,14 +6,22 @@ is said by the name of the column.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dogeared.errors import ArtifactError
-from dogeared.records import PassageRelevance, Ranking
+from dogeared.records import AnswerLikelihood, PassageRelevance, Ranking
 
-__all__ = ["read_rankings", "read_relevance", "write_rankings", "write_relevance"]
+__all__ = [
+    "read_likelihoods",
+    "read_rankings",
+    "read_relevance",
+    "write_likelihoods",
+    "write_rankings",
+    "write_relevance",
+]
 
 
 def write_rankings(rankings: Iterable[Ranking], file: Path) -> None:
@@ -52,15 +60,34 @@ def read_relevance(file: Path) -> dict[str, PassageRelevance]:
     }
 
 
-def _write(rows: list[tuple[str, tuple[str, ...], tuple[float, ...]]], file: Path, *, numbers: str) -> None:
-    schema = pa.schema(
-        {"question_id": pa.string(), "passage_ids": pa.list_(pa.string()), numbers: pa.list_(pa.float64())}
-    )
+def write_likelihoods(likelihoods: Iterable[AnswerLikelihood], file: Path) -> None:
+    """Write how likely the tokens of answers are, in their order."""
+    rows = [(item.question_id, item.passage_ids, item.log_likelihood) for item in likelihoods]
+    _write(rows, file, numbers="log_likelihood", of=pa.list_(pa.float64()))
+
+
+def read_likelihoods(file: Path) -> dict[str, AnswerLikelihood]:
+    """Read how likely the tokens of answers are by question id, in the order in which it was written.
+
+    Raises:
+        ArtifactError: The file is missing or is not one of likelihoods.
+    """
+    return {
+        question: AnswerLikelihood(
+            question_id=question, passage_ids=tuple(passages), log_likelihood=tuple(tuple(row) for row in values)
+        )
+        for question, passages, values in _read(file, numbers="log_likelihood")
+    }
+
+
+def _write(rows: list[tuple[str, tuple[str, ...], Any]], file: Path, *, numbers: str, of: Any = None) -> None:
+    values = pa.list_(pa.float64() if of is None else of)
+    schema = pa.schema({"question_id": pa.string(), "passage_ids": pa.list_(pa.string()), numbers: values})
     columns = list(zip(*rows, strict=True)) if rows else [[], [], []]
     pq.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema), file)
 
 
-def _read(file: Path, *, numbers: str) -> Iterable[tuple[str, list[str], list[float]]]:
+def _read(file: Path, *, numbers: str) -> Iterable[tuple[str, list[str], list[Any]]]:
     try:
         table = pq.read_table(file, columns=["question_id", "passage_ids", numbers])
     except (OSError, pa.ArrowException) as error:

@@ -7,15 +7,17 @@ handed over as it was written, with the blanks around it.
 JSON's ``null`` counts as absent. This module knows no format and opens no file.
 """
 
+import ast
 import json
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dogeared.errors import DataError
 
-__all__ = ["DECODER", "Row", "WrittenNumber", "described", "id_fault", "json_fault", "text_fault"]
+__all__ = ["DECODER", "Row", "WrittenNumber", "described", "id_fault", "json_fault", "python_literal", "text_fault"]
 
 
 class WrittenNumber(float):
@@ -99,6 +101,22 @@ class Row:
             raise self.error(f"expected a finite number, or text that is one; found {described(value)}", field)
         return number
 
+    def numbers(self, field: str) -> list[float]:
+        """Return a list of finite numbers that may be absent."""
+        values = {f"{field}[{place}]": value for place, value in enumerate(self._list(field))}
+        inner = replace(self, values=values)
+        found = [inner.number(name) for name in values]
+        for name, number in zip(values, found, strict=True):
+            if number is None:
+                raise self.error("expected a finite number, found nothing", name)
+        return [number for number in found if number is not None]
+
+    def texts(self, field: str) -> list[str]:
+        """Return a list of texts that may be absent; each of them may be blank."""
+        return [
+            self._text(value, f"{field}[{place}]", may_be_blank=True) for place, value in enumerate(self._list(field))
+        ]
+
     def rows(self, field: str) -> "list[Row]":
         """Return the records inside a list that may be absent."""
         inner = []
@@ -134,6 +152,21 @@ class Row:
         if (fault := id_fault(value)) is not None:
             raise self.error(fault, field)
         return value
+
+
+def python_literal(text: str) -> Any:
+    """Read a value as Python writes it, as data and never run; what is none stays text.
+
+    >>> python_literal("['a', 1]"), python_literal("open('x')")
+    (['a', 1], "open('x')")
+    """
+    try:
+        with warnings.catch_warnings():
+            # Answers that are regular expressions hold escapes that Python's parser warns of.
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return text
 
 
 def text_fault(text: str) -> str | None:

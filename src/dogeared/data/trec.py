@@ -1,4 +1,4 @@
-"""Rankings as TREC runs: ``question Q0 passage rank score tag``, a line a passage.
+"""Rankings as TREC runs: ``question Q0 passage rank score tag``, a line a passage; and judgments, known as qrels.
 
 Other tools order a run by its scores and, where those are equal, by passage id from high to low; the rank is ignored.
 So does the reader here, and the writer takes care that this order is the ranking's own.
@@ -15,9 +15,10 @@ from dogeared.data.rows import Row, id_fault
 from dogeared.errors import DataError
 from dogeared.records import Ranking
 
-__all__ = ["iter_trec_run", "write_trec_run"]
+__all__ = ["iter_trec_run", "read_trec_judgments", "write_trec_judgments", "write_trec_run"]
 
 _COLUMNS = ("question", "Q0", "passage", "rank", "score", "tag")
+_JUDGMENT_COLUMNS = ("question", "iteration", "passage", "relevance")
 
 
 def iter_trec_run(path: Path, *, on_error: Reject | None = None) -> Iterator[Ranking]:
@@ -88,19 +89,62 @@ def write_trec_run(rankings: Iterable[Ranking], path: Path, *, tag: str = "dogea
                 stream.write(f"{ranking.question_id} Q0 {passage_id} {rank} {float(written)!r} {tag}\n")
 
 
-def _parse(line: bytes, row: Row) -> tuple[str, str, float] | None:
+def read_trec_judgments(path: Path, *, on_error: Reject | None = None) -> dict[str, dict[str, float]]:
+    """Read judgments: by question, the relevance of each judged passage; above 0 means that it answers.
+
+    Args:
+        path: The file; may end in ``.gz`` or ``.xz``.
+        on_error: Gets the error of each bad line, which is then left out. Where it is None the first one is raised.
+
+    Raises:
+        DataError: As for ``iter_trec_run``.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for number, line in read_lines(path):
+        row = Row(values={}, file=str(path), line=number, index=number - 1)
+        try:
+            if (parsed := _parse(line, row, _JUDGMENT_COLUMNS)) is not None:
+                question_id, passage_id, relevance = parsed
+                judged = found.setdefault(question_id, {})
+                if judged.setdefault(passage_id, relevance) != relevance:
+                    raise row.error(
+                        f"expected one judgment of the passage {passage_id!r} for question {question_id!r}, found two "
+                        "that differ",
+                        "passage",
+                    )
+        except DataError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+    return found
+
+
+def write_trec_judgments(judgments: Iterable[tuple[str, str, int]], path: Path) -> None:
+    """Write judgments: a question, a passage, its relevance.
+
+    Raises:
+        DataError: An id is empty or holds blanks.
+    """
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for question_id, passage_id, relevance in judgments:
+            _check_word(question_id, "question", path)
+            _check_word(passage_id, "passage", path)
+            stream.write(f"{question_id} 0 {passage_id} {relevance}\n")
+
+
+def _parse(line: bytes, row: Row, columns: tuple[str, ...] = _COLUMNS) -> tuple[str, str, float] | None:
     try:
         fields = line.decode().split()
     except UnicodeDecodeError as error:
         raise row.error("expected text in UTF-8, found bytes that are not; convert the file to UTF-8") from error
     if not fields:
         return None
-    if len(fields) != len(_COLUMNS):
-        raise row.error(f"expected {len(_COLUMNS)} columns ({' '.join(_COLUMNS)}), found {len(fields)}")
-    values = Row(values=dict(zip(_COLUMNS, fields, strict=True)), file=row.file, line=row.line, index=row.index)
-    score = values.number("score")
-    assert score is not None, "a column that was split off is there"
-    return values.id("question"), values.id("passage"), score
+    if len(fields) != len(columns):
+        raise row.error(f"expected {len(columns)} columns ({' '.join(columns)}), found {len(fields)}")
+    values = Row(values=dict(zip(columns, fields, strict=True)), file=row.file, line=row.line, index=row.index)
+    number = values.number("score" if columns is _COLUMNS else "relevance")
+    assert number is not None, "a column that was split off is there"
+    return values.id("question"), values.id("passage"), number
 
 
 def _check_word(text: str, field: str, path: Path) -> None:

@@ -34,7 +34,7 @@ class JudgedPassages:
 
 
 def check_teacher(
-    questions: Iterable[JudgedPassages], *, temperature: float = 1.0
+    questions: Iterable[JudgedPassages], *, temperature: float = 1.0, reads: bool = True
 ) -> dict[str, float | int | list[str]]:
     """Compare a teacher's order with the retriever's, and look at the shape of its softmax.
 
@@ -43,6 +43,7 @@ def check_teacher(
     Args:
         questions: Best taken from questions that the teacher was not trained on.
         temperature: That of the teacher in the loss to come.
+        reads: Whether the teacher is a trained reader, which warnings name and which can be trained anew.
 
     Returns:
         ``mrr_teacher`` and ``mrr_retrieval``, the mean reciprocal rank of the first passage with an answer;
@@ -56,10 +57,12 @@ def check_teacher(
     entropies = [normalized_entropy(question.relevance, temperature=temperature) for question in questions]
     report: dict[str, float | int | list[str]] = {"num_questions": len(questions), "num_compared": len(ranks)}
     warnings = []
+    who, longer = ("reader", "train the reader longer") if reads else ("teacher", "choose another teacher")
     if broken:
         warnings.append(
-            f"the reader's relevance is not a finite number for {len(broken)} of {len(broken) + len(questions)} "
-            "questions, and would destroy the retriever; train the reader anew with a lower learning rate, or in fp32"
+            f"the {who}'s relevance is not a finite number for {len(broken)} of {len(broken) + len(questions)} "
+            "questions, and would destroy the retriever; "
+            + ("train the reader anew with a lower learning rate, or in fp32" if reads else longer)
         )
     if ranks:
         mrr_teacher = sum(1 / teacher for teacher, _ in ranks) / len(ranks)
@@ -72,21 +75,21 @@ def check_teacher(
         }
         if mrr_teacher <= mrr_retrieval:
             warnings.append(
-                f"the reader's order puts passages with an answer no higher than the retriever's did (mean reciprocal "
+                f"the {who}'s order puts passages with an answer no higher than the retriever's did (mean reciprocal "
                 f"rank {mrr_teacher:.3f} against {mrr_retrieval:.3f}), so the retriever has nothing to learn from it; "
-                "train the reader longer, on several passages a question"
+                + (f"{longer}, on several passages a question" if reads else longer)
             )
     if entropies:
         entropy = sum(entropies) / len(entropies)
         report["entropy"] = entropy
         if entropy > FLAT:
             warnings.append(
-                f"the reader's softmax over passages is flat (entropy {entropy:.5f} of the largest possible) and tells "
-                "no passage from another; lower retriever_training.teacher_temperature, or train the reader longer"
+                f"the {who}'s softmax over passages is flat (entropy {entropy:.5f} of the largest possible) and tells "
+                f"no passage from another; lower retriever_training.teacher_temperature, or {longer}"
             )
         if entropy < ONE_HOT:
             warnings.append(
-                f"the reader's softmax over passages lies on one passage (entropy {entropy:.5f} of the largest "
+                f"the {who}'s softmax over passages lies on one passage (entropy {entropy:.5f} of the largest "
                 "possible); raise retriever_training.teacher_temperature to let it tell the others apart"
             )
     report["warnings"] = warnings

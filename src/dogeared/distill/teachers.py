@@ -1,31 +1,40 @@
 """Who tells the student which passages are useful.
 
 A teacher looks at a question with its passages and gives one relevance a passage. What it gives is written to disk:
-the student trains with no teacher in memory.
+the student trains with no teacher in memory. Where a teacher can say nothing of a question, it gives a relevance
+without passages, and says aloud of how many.
 
 The teacher here is the paper's: the cross-attention of a trained Fusion-in-Decoder reader, read off a single step of
-its decoder. It needs no answer.
+its decoder. It needs no answer. The others stand in modules of their own, and ``choosing.py`` picks one.
 
 Source: Izacard and Grave 2021, section 3.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from dogeared.batching import ReaderBatch
+from dogeared.batching import IGNORED_LABEL, ReaderBatch
 from dogeared.compute import Precision, autocast
 from dogeared.data.readings import Readings
 from dogeared.distill.relevance import PAPER, Aggregation, passage_relevance
+from dogeared.errors import ConfigError
 from dogeared.progress import bar
 from dogeared.reader.answering import questions_per_batch
 from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.reader.fid import FusedStates, FusionInDecoder
-from dogeared.records import PassageRelevance
+from dogeared.reader.text_tokens import text_tokens
+from dogeared.records import PassageRelevance, Question
 
-__all__ = ["CrossAttention", "Teacher", "fused_relevance"]
+__all__ = ["CrossAttention", "Teacher", "fused_relevance", "judge_where", "nothing_said", "written_labels"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Teacher(Protocol):
@@ -55,11 +64,25 @@ class CrossAttention:
 
     def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
         """Judge the passages of every question, in the order of the questions."""
+        if self.aggregation.output_tokens == "given":
+            return judge_where(_has_answers, readings, self._judge, lacking="answers")
+        return self._judge(readings)
+
+    def _judge(self, readings: Readings) -> Iterator[PassageRelevance]:
         self.reader.eval()
+        size = questions_per_batch(self.reader.settings)
+        if self.aggregation.output_tokens != "first":
+            size = max(1, size // self.reader.settings.max_answer_tokens)  # what is recorded grows with the answer
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(questions_per_batch(self.reader.settings)):
-                texts = [readings.questions[i].text for i in part]
-                values = self.of_batch(self.reader.batch(texts, [readings.passages(i) for i in part])).tolist()
+            for part in readings.batches(size):
+                texts, found = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
+                answers = (
+                    [readings.questions[i].answers[0] for i in part]
+                    if self.aggregation.output_tokens == "given"
+                    else None
+                )
+                counted = text_tokens(self.reader, texts, found) if self.aggregation.input_tokens == "passage" else None
+                values = self.of_batch(self.reader.batch(texts, found, answers=answers), counted=counted).tolist()
                 for index, row in zip(part, values, strict=True):
                     ids = readings.passage_ids(index)
                     yield PassageRelevance(
@@ -68,14 +91,23 @@ class CrossAttention:
                 progress.advance(len(part))
 
     @torch.inference_mode()
-    def of_batch(self, batch: ReaderBatch) -> torch.Tensor:
+    def of_batch(
+        self, batch: ReaderBatch, *, counted: Bool[torch.Tensor, "batch length"] | None = None
+    ) -> Float[torch.Tensor, "batch passages"]:
         """Return the relevance of the passages of one batch, one row a question, minus infinity where there is none."""
         with autocast(self.precision, self.reader.device):
-            return fused_relevance(self.reader, self.reader.fuse(batch), self.aggregation)
+            return fused_relevance(
+                self.reader, self.reader.fuse(batch), self.aggregation, labels=batch.labels, counted=counted
+            )
 
 
 def fused_relevance(
-    reader: FusionInDecoder, fused: FusedStates, aggregation: Aggregation = PAPER
+    reader: FusionInDecoder,
+    fused: FusedStates,
+    aggregation: Aggregation = PAPER,
+    *,
+    labels: Int[torch.Tensor, "batch output"] | None = None,
+    counted: Bool[torch.Tensor, "batch length"] | None = None,
 ) -> Float[torch.Tensor, "batch passages"]:
     """Return the relevance of passages that are encoded already, as whoever also generates from them wants it.
 
@@ -83,13 +115,82 @@ def fused_relevance(
         reader: In evaluation mode; one thread at a time may use it.
         fused: Its states.
         aggregation: How its attention becomes one number a passage.
+        labels: The given answers; where all output tokens are asked and no answer is given, what the reader writes is.
+        counted: Which input tokens count where not all do.
 
     Returns:
         One row a question, minus infinity where it has fewer passages than another; on the CPU.
+
+    Raises:
+        ConfigError: More layers are asked for than the decoder has.
     """
+    first_only = aggregation.output_tokens == "first"
+    if not first_only and (labels is None or aggregation.output_tokens == "generated"):
+        labels = written_labels(reader, fused)
     with record_cross_attention(reader.model) as record:
-        reader.first_step(fused)
-    num_passages = int(fused.num_passages.max())
+        if first_only or labels is None:
+            reader.first_step(fused)
+        else:
+            reader.decode(fused, reader.decoder_inputs(labels))
+    if aggregation.num_last_layers > len(record.layers):
+        raise ConfigError(
+            f"relevance.num_last_layers: expected at most the {len(record.layers)} layers of the reader's decoder, got "
+            f"{aggregation.num_last_layers}; give a smaller number, or 0 for all"
+        )
     return passage_relevance(
-        record.scores(), fused.passage_of_token, num_passages=num_passages, aggregation=aggregation
+        record.scores(),
+        fused.passage_of_token,
+        num_passages=int(fused.num_passages.max()),
+        aggregation=aggregation,
+        output_mask=None if first_only or labels is None else labels != IGNORED_LABEL,
+        value_norms=record.value_norms() if aggregation.quantity == "probability_times_value_norm" else None,
+        counted=counted,
     ).cpu()
+
+
+def written_labels(reader: FusionInDecoder, fused: FusedStates) -> Int[torch.Tensor, "batch output"]:
+    """Let the reader write answers, and return them as labels: up to the end token, which counts."""
+    written = reader.generate_ids(fused)[:, 1:].clone()  # generated tensors are closed to what is done with them later
+    ends = torch.isin(written, torch.tensor(reader.model.generation_config.eos_token_id, device=written.device))
+    return written.masked_fill((ends.cumsum(dim=1) - ends.long()) > 0, IGNORED_LABEL)
+
+
+def nothing_said(question: Question) -> PassageRelevance:
+    """Return the relevance of a question of which a teacher can say nothing: that of no passage."""
+    return PassageRelevance(question_id=question.id, passage_ids=(), relevance=())
+
+
+def judge_where(
+    able: Callable[[Question], bool],
+    readings: Readings,
+    judge: Callable[[Readings], Iterable[T]],
+    *,
+    lacking: str,
+    nothing: Callable[[Question], T] = nothing_said,
+) -> Iterator[T]:
+    """Judge the questions of which a teacher can say something, and say aloud how many the others are.
+
+    Args:
+        able: Whether the teacher can judge a question's passages.
+        readings: All questions.
+        judge: The teacher, for questions that it can judge.
+        lacking: What the others lack, for the warning.
+        nothing: What stands in the place of the others.
+    """
+    judgeable = [question for question in readings.questions if able(question)]
+    if left_out := len(readings) - len(judgeable):
+        logger.warning(
+            "%d of %d questions have no %s, so that this teacher says nothing of their passages",
+            left_out,
+            len(readings),
+            lacking,
+        )
+    judged = iter(judge(replace(readings, questions=judgeable)))
+    for question in readings.questions:
+        yield next(judged) if able(question) else nothing(question)
+    rest = list(judged)  # a teacher may have a word to say after its last question
+    assert not rest, "each question is judged once"
+
+
+def _has_answers(question: Question) -> bool:
+    return bool(question.answers)

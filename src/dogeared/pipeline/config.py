@@ -13,16 +13,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from dogeared.distill.choosing import TeacherSettings
 from dogeared.distill.relevance import Aggregation
 from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
+from dogeared.reader.copying import CopyingDecoder
 from dogeared.reader.fid import ReaderSettings
 from dogeared.retrieval.bm25 import BM25Settings
 from dogeared.retrieval.dense import EncodingSettings
 from dogeared.retrieval.dual_encoder import RetrieverSettings
+from dogeared.retrieval.hybrid import HybridSettings
+from dogeared.retrieval.tfidf import TfidfSettings
 from dogeared.settings import Settings
+from dogeared.training.pretrain_reader import ReaderPretraining
 from dogeared.training.train_reader import ReaderTraining
 from dogeared.training.train_retriever import RetrieverTraining
+from dogeared.training.train_supervised import SupervisedTraining
 
 __all__ = ["Experiment", "RoundsSettings", "load_experiment", "preset_names", "setting_keys"]
 
@@ -42,6 +48,9 @@ class RoundsSettings(Settings):
     enough_overlap: float = Field(default=0.95, gt=0, le=1)
     """Stop when retriever and reader share this much of their first five passages on dev questions, and the share has
     stopped growing."""
+    reader: Literal["fresh", "kept"] = "fresh"
+    """Whether the reader of each round begins from its pretrained start, as in the paper, or goes on from the reader of
+    the round before, without a curriculum: that takes fewer steps, and carries old mistakes along."""
     keep: Literal["best", "all"] = "best"
     """Whether readers, retrievers and vectors of rounds that are neither best nor last are removed."""
 
@@ -51,20 +60,41 @@ class Experiment(Settings):
 
     seed: int = Field(default=0, ge=0)
     """From which all else that is random follows."""
-    start: Literal["bm25", "given"] = "bm25"
-    """Where the passages of round 0 come from: lexical search, or a ranking that came with the questions."""
+    start: Literal["bm25", "tfidf", "dense", "hybrid", "given"] = "bm25"
+    """Where the passages of round 0 come from: words (BM25, or TF-IDF over words and pairs of words), vectors, BM25 and
+    vectors together, or a ranking that came with the questions."""
+    start_model: str | None = None
+    """With ``dense`` and ``hybrid``, whose vectors: a sentence-transformers model or a plain encoder by hub name or
+    folder. The student as it stands before any distillation, where nothing is said."""
     language: Language = "en"
     """How answers are compared and found in texts."""
     num_passages: int = Field(default=100, ge=2)
     """How many passages are retrieved a question."""
     bm25: BM25Settings = BM25Settings()
+    tfidf: TfidfSettings = TfidfSettings()
+    hybrid: HybridSettings = HybridSettings()
     reader: ReaderSettings = ReaderSettings()
+    copying_decoder: CopyingDecoder = CopyingDecoder()
+    reader_pretraining: ReaderPretraining = ReaderPretraining()
     reader_training: ReaderTraining = ReaderTraining()
+    teacher: TeacherSettings = TeacherSettings()
     relevance: Aggregation = Aggregation()
     retriever: RetrieverSettings = RetrieverSettings()
     retriever_training: RetrieverTraining = RetrieverTraining()
     encoding: EncodingSettings = EncodingSettings()
+    supervised: SupervisedTraining = SupervisedTraining()
     rounds: RoundsSettings = RoundsSettings()
+
+    @property
+    def starts_untouched(self) -> bool:
+        """Whether the first retrieval is made with the untouched student, whose model it then needs."""
+        return self.start in ("dense", "hybrid") and self.start_model is None
+
+    @property
+    def num_encodings(self) -> int:
+        """How often the corpus is encoded: before the first round, after each, and by another model of the start."""
+        by_student = 1 if self.retriever.encoders == "query_only" else self.rounds.max + 1
+        return by_student + (self.start in ("dense", "hybrid") and not self.starts_untouched)
 
 
 def load_experiment(
@@ -88,9 +118,15 @@ def load_experiment(
     for override in overrides:
         _merge(values, _parse_override(override))
     try:
-        return Experiment.model_validate(values)
+        experiment = Experiment.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(fault) for fault in error.errors())) from error
+    if experiment.start_model is not None and experiment.start not in ("dense", "hybrid"):
+        raise ConfigError(
+            f'start_model: expected none with start = "{experiment.start}", which uses no vectors, got '
+            f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
+        )
+    return experiment
 
 
 def preset_names() -> list[str]:

@@ -4,7 +4,9 @@
 
     DIR/
         data/                     the dataset
-        words/                    the lexical index (start = "bm25")
+        words/                    the lexical index (start = "bm25" or "tfidf")
+        start/                    the first retrieval by vectors: its ranking in a hybrid, maybe its encoder
+        hybrid/                   untouched student and best round fused with BM25: measures
         untouched/                the student before any distillation: retriever, vectors, ranking, measures
         round-0/                  ranking, reader, relevance-eval, measures
         round-1/, round-2/, ...   the same, and relevance (by the reader of the round before), retriever, vectors
@@ -15,6 +17,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dogeared.artifacts import MANIFEST
 
@@ -58,6 +61,11 @@ class RoundFolder:
         return self.path / "relevance-eval"
 
     @property
+    def teacher_eval(self) -> Path:
+        """What the teacher says of the passages of dev questions, where it is not the reader's attention."""
+        return self.path / "teacher-eval"
+
+    @property
     def measures(self) -> Path:
         """The round in numbers, and its predictions."""
         return self.path / "measures"
@@ -80,8 +88,27 @@ class RunFolder:
 
     @property
     def words(self) -> Path:
-        """The lexical index."""
+        """The lexical index that the run starts from."""
         return self.path / "words"
+
+    @property
+    def start(self) -> RoundFolder:
+        """The encoder of a first retrieval that is not the student, and the ranking that goes into a hybrid."""
+        return RoundFolder(self.path / "start")
+
+    @property
+    def hybrid_words(self) -> Path:
+        """The BM25 index, where the run does not start from it."""
+        return self.path / "hybrid" / "words"
+
+    @property
+    def hybrid_ranking(self) -> Path:
+        """What BM25 retrieves, where the run does not start from it."""
+        return self.path / "hybrid" / "ranking"
+
+    def hybrid(self, name: int | Literal["untouched"]) -> RoundFolder:
+        """The measures of a round, or of the untouched student, fused with BM25."""
+        return RoundFolder(self.path / "hybrid" / (name if isinstance(name, str) else f"round-{name}"))
 
     @property
     def untouched(self) -> RoundFolder:

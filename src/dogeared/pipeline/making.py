@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dogeared import __version__
-from dogeared.artifacts import claim, is_finished, write_artifact
+from dogeared.artifacts import claim, is_finished, read_manifest, write_artifact
 from dogeared.pipeline.cost import measured_cost
 
-__all__ = ["Facts", "make_artifact", "work_folder"]
+__all__ = ["Facts", "make_artifact", "make_from", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,22 @@ def make_artifact(
             work(folder, facts)
             facts["cost"] = cost
     shutil.rmtree(work_folder(out), ignore_errors=True)
+
+
+def make_from(
+    out: Path,
+    kind: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    work: Callable[[Path, Facts], None],
+) -> None:
+    """Make an artifact from finished ones, as ``make_artifact`` does; they are named by where they stand.
+
+    Raises:
+        ArtifactError: One of them is not finished, or the artifact was made with other settings or from other inputs.
+    """
+    fingerprints = {role: read_manifest(path).fingerprint for role, path in inputs.items()}
+    make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work)
 
 
 def work_folder(out: Path) -> Path:

@@ -5,6 +5,7 @@ chooses or stops anything.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from dogeared.records import PassageRelevance, Question, Ranking
 
 __all__ = ["MEASURES_FILE", "PREDICTIONS_FILE", "measure"]
 
+logger = logging.getLogger(__name__)
+
 MEASURES_FILE = "measures.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 
@@ -34,6 +37,7 @@ def measure(
     reader: FusionInDecoder | None,
     relevance: Mapping[str, PassageRelevance],
     experiment: Experiment,
+    teacher: Mapping[str, PassageRelevance] | None = None,
 ) -> None:
     """Write the measures of a ranking, and of the reader that answers from it, on dev and test questions.
 
@@ -44,12 +48,19 @@ def measure(
         reader: None to measure the ranking alone.
         relevance: What the reader said of the passages; may be empty.
         experiment: For language and lengths.
+        teacher: What the teacher said, where it is not the reader; it is checked in the reader's place.
     """
     found: dict[str, Any] = {"retriever": {}, "reader": {}}
     lines: list[str] = []
     for split in ("dev", "test"):
         questions = dataset.split(split)
-        if not questions:
+        if not any(question.gold or question.answers for question in questions):
+            if questions:
+                logger.warning(
+                    "none of the %d %s questions has an answer or a gold passage: they are not measured",
+                    len(questions),
+                    split,
+                )
             continue
         ranked = [rankings[question.id] for question in questions if question.id in rankings]
         arguments = (questions, ranked, dataset.passage_texts, experiment.language)
@@ -62,7 +73,7 @@ def measure(
         lines += [json.dumps(row, ensure_ascii=False) for row in rows.values()]
     dev = [question for question in dataset.split("dev") if question.id in relevance]
     if dev:
-        found["teacher_check"] = _check(dev, relevance, dataset, experiment)
+        found["teacher_check"] = _check(dev, relevance if teacher is None else teacher, dataset, experiment)
         found["agreement"] = _agreement(dev, rankings, relevance)
     (folder / MEASURES_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -99,7 +110,7 @@ def _check(
     dataset: Dataset,
     experiment: Experiment,
 ) -> dict[str, Any]:
-    """Ask whether the reader is worth learning from, on questions that it was not trained on."""
+    """Ask whether the teacher is worth learning from, on questions that no reader was trained on."""
     matcher = AnswerMatcher(experiment.language)
     judged = []
     for question in questions:
@@ -107,7 +118,11 @@ def _check(
         texts = dataset.passage_texts(item.passage_ids)
         holds = [matcher.has_answer(question.answers, text) for text in texts]
         judged.append(JudgedPassages(relevance=item.relevance, holds_answer=holds))
-    return check_teacher(judged, temperature=experiment.retriever_training.teacher_temperature)
+    return check_teacher(
+        judged,
+        temperature=experiment.retriever_training.teacher_temperature,
+        reads=experiment.teacher.reads,
+    )
 
 
 def _agreement(
@@ -117,7 +132,8 @@ def _agreement(
     listed = []
     for question in questions:
         item, ranking = relevance[question.id], rankings[question.id]
-        listed.append(in_teacher_order(ranking.scores[: len(item.passage_ids)], item.relevance))
+        score_of = dict(zip(ranking.passage_ids, ranking.scores, strict=True))
+        listed.append(in_teacher_order([score_of[name] for name in item.passage_ids], item.relevance))
     if not any(len(scores) >= 2 for scores in listed):
         return {}
     return mean_agreement(listed)

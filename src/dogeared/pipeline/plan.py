@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from dogeared.compute import autocast, default_device
@@ -20,6 +21,7 @@ from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.data.questions import assign_splits, count_by_split
 from dogeared.data.readings import Readings
+from dogeared.distill.choosing import choose_teacher
 from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import DataError
 from dogeared.pipeline.config import Experiment
@@ -156,7 +158,7 @@ class _Probe:
             self._train_reader(times=rounds + 1),
             *self._use_reader(counts["train"], num_measured, rounds=rounds),
             self._train_retriever(times=rounds),
-            self._encode(num_passages, times=rounds + 1),
+            self._encode(num_passages, times=self.experiment.num_encodings),
         ]
 
     def _train_reader(self, *, times: int) -> PlannedStep:
@@ -187,9 +189,20 @@ class _Probe:
         reader, num_passages = self._reader().eval(), self.experiment.reader.num_passages
         num_compared = self.experiment.retriever_training.num_passages
         teacher = CrossAttention(reader, self.experiment.relevance, precision=self.experiment.reader_training.precision)
-        score, score_mb = self._seconds_a_question(
+        score, score_mb = look, _ = self._seconds_a_question(
             lambda asked: list(teacher.relevance(self._readings(asked, num_compared)))
         )
+        if self.experiment.teacher.kind != "cross_attention":
+            other = choose_teacher(
+                self.experiment.teacher,
+                reader=reader,
+                aggregation=self.experiment.relevance,
+                language=self.experiment.language,
+                precision=self.experiment.reader_training.precision,
+            )
+            score, score_mb = self._seconds_a_question(
+                lambda asked: list(other.relevance(self._readings(asked, num_compared)))
+            )
         answer, answer_mb = self._seconds_a_question(
             lambda asked: answer_questions(reader, self._readings(asked, num_passages))
         )
@@ -200,7 +213,7 @@ class _Probe:
             PlannedStep(
                 name="evaluate",
                 times=rounds + 1,
-                seconds=num_measured * (score * num_passages / num_compared + answer),
+                seconds=num_measured * (look * num_passages / num_compared + answer),
                 disk_mb=0.0,
                 memory_mb=answer_mb,
             ),
@@ -209,6 +222,7 @@ class _Probe:
     def _train_retriever(self, *, times: int) -> PlannedStep:
         settings = self.experiment.retriever_training
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
+        vectors = np.zeros((len(self.corpus), encoder.dim), np.float32) if encoder.freezes_passages else None
         student = Student(encoder, settings).train()
         relevance = {
             name: PassageRelevance(question_id=name, passage_ids=ranking.passage_ids, relevance=ranking.scores)
@@ -216,7 +230,7 @@ class _Probe:
         }
 
         def work(asked: Sequence[Question]) -> None:
-            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings)
+            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings, vectors=vectors)
             with autocast(settings.precision, default_device()):
                 student(batch.to(encoder.device)).backward()
 
@@ -233,8 +247,9 @@ class _Probe:
     def _encode(self, num_passages: int, *, times: int) -> PlannedStep:
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
         with measured_cost() as cost:
-            encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
-        vectors = num_passages * encoder.dim * 4 / _MB
+            file = encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
+        one = file.stat().st_size / len(self.corpus) if encoder.is_sparse else encoder.dim * 4
+        vectors = num_passages * one / _MB
         return PlannedStep(
             name="encode_corpus",
             times=times,

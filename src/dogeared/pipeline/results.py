@@ -88,6 +88,7 @@ def collect(run: RunFolder, experiment: Experiment, *, last_round: int, stopped:
         "improved": isinstance(best, int) and best > 0,
         "selected_by": f"dev {experiment.rounds.select_by}, then dev em",
         "stopped": stopped,
+        "hybrid": [],
     }
     # Only here is it known that no step refuses these settings: a refused change must not be written down as made.
     write_atomically(run.experiment, experiment.model_dump_json(indent=1))
@@ -108,6 +109,8 @@ def clean_up(run: RunFolder, experiment: Experiment, *, last_round: int) -> None
     names: list[Name] = ["untouched", *range(last_round + 1)]
     best = choose_best([candidate(run, experiment, name) for name in names])
     needed = {best, last_round, 0 if best == "untouched" else best}
+    if best == 0 and experiment.starts_untouched:
+        needed.add("untouched")
     for name in names:
         if name not in needed:
             for artifact in _models(_folder(run, name)):
@@ -115,8 +118,10 @@ def clean_up(run: RunFolder, experiment: Experiment, *, last_round: int) -> None
 
 
 def _check_kept(run: RunFolder, best: Name, experiment: Experiment) -> None:
-    reader_round = run.round(0 if best == "untouched" else best)
-    for artifact in [*_models(_folder(run, best)), *_models(reader_round)]:
+    folders = [_folder(run, best), run.round(0 if best == "untouched" else best)]
+    if best == 0 and experiment.starts_untouched:
+        folders.append(run.untouched)
+    for artifact in [artifact for folder in folders for artifact in _models(folder)]:
         if is_discarded(artifact):
             raise ArtifactError(
                 f"{artifact}: by rounds.select_by = {experiment.rounds.select_by} {_called(best)} is best, and its "
@@ -161,6 +166,7 @@ def _step_name(artifact: str) -> str:
     return {
         "relevance": "score_passages",
         "relevance-eval": "score_passages_eval",
+        "teacher-eval": "score_passages_teacher",
         "retriever": "train_retriever",
         "vectors": "encode_corpus",
         "ranking": "retrieve",

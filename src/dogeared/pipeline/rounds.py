@@ -13,12 +13,15 @@ Source: Izacard and Grave 2021, section 3.3.
 import logging
 from typing import Any
 
+from dogeared.distill.choosing import ATTENTION
 from dogeared.errors import TrainingError
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
 from dogeared.pipeline.selection import reason_to_stop
+from dogeared.pipeline.starts import first_retrieval
 
 __all__ = ["run_rounds"]
 
@@ -49,8 +52,11 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
         )
         if reason is not None:
             logger.info("stopped after round %d: %s", number, reason)
-            return collect(run, experiment, last_round=number, stopped=reason)
-    return collect(run, experiment, last_round=experiment.rounds.max, stopped="all rounds asked for are done")
+            break
+    else:
+        number, reason = experiment.rounds.max, "all rounds asked for are done"
+    results = collect(run, experiment, last_round=number, stopped=reason)
+    return measure_hybrids(run, experiment, results)
 
 
 def _measure_untouched(run: RunFolder, experiment: Experiment) -> None:
@@ -62,16 +68,15 @@ def _measure_untouched(run: RunFolder, experiment: Experiment) -> None:
 
 
 def _first_round(run: RunFolder, experiment: Experiment) -> None:
-    words = run.words if experiment.start == "bm25" else None
-    if words is not None:
-        steps.index_words(words, data=run.data, experiment=experiment)
-    steps.retrieve_first(run.round(0).ranking, data=run.data, words=words, experiment=experiment)
+    first_retrieval(run, experiment)
+    measure_hybrid(run, "untouched", experiment)
     _read_and_measure(run, experiment, 0)
 
 
 def _distilled_round(run: RunFolder, experiment: Experiment, number: int) -> None:
     here, before, data = run.round(number), run.round(number - 1), run.data
     start = run.untouched if number == 1 else before
+    vectors = start.vectors if experiment.retriever.encoders == "query_only" else None
     steps.score_passages(
         here.relevance,
         data=data,
@@ -87,15 +92,19 @@ def _distilled_round(run: RunFolder, experiment: Experiment, number: int) -> Non
         start=start.retriever,
         experiment=experiment,
         round_number=number,
+        vectors=vectors,
     )
-    steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment)
+    steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment, vectors=vectors)
     steps.retrieve(here.ranking, data=data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)
     _read_and_measure(run, experiment, number)
 
 
 def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> None:
     here, data = run.round(number), run.data
-    steps.train_reader(here.reader, data=data, ranking=here.ranking, experiment=experiment, round_number=number)
+    kept = run.round(number - 1).reader if number and experiment.rounds.reader == "kept" else None
+    steps.train_reader(
+        here.reader, data=data, ranking=here.ranking, experiment=experiment, round_number=number, start=kept
+    )
     steps.score_passages(
         here.relevance_eval,
         data=data,
@@ -103,7 +112,13 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
         reader=here.reader,
         experiment=experiment,
         splits=["dev", "test"],
+        teacher=ATTENTION,
     )
+    teacher = None if experiment.teacher.kind == ATTENTION.kind else here.teacher_eval
+    if teacher is not None:
+        steps.score_passages(
+            teacher, data=data, ranking=here.ranking, reader=here.reader, experiment=experiment, splits=["dev"]
+        )
     steps.evaluate(
         here.measures,
         data=data,
@@ -111,11 +126,12 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
         reader=here.reader,
         relevance=here.relevance_eval,
         experiment=experiment,
+        teacher=teacher,
     )
 
 
 def _check_teacher(run: RunFolder, number: int, *, strict: bool) -> None:
-    """Say aloud where the reader of a round is not worth learning from."""
+    """Say aloud where the teacher of a round is not worth learning from."""
     warnings = read_measures(run.round(number))["teacher_check"]["warnings"]
     for warning in warnings:
         logger.warning("teacher check of round %d: %s", number, warning)

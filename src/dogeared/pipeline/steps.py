@@ -7,27 +7,25 @@ Nothing passes from step to step but what is on disk.
 The order of steps is not here; that is ``rounds.py``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from dogeared.artifacts import read_manifest
 from dogeared.compute import default_device
-from dogeared.data.rankings import read_rankings, read_relevance, write_rankings, write_relevance
-from dogeared.data.readings import Readings
-from dogeared.distill.teachers import CrossAttention
+from dogeared.data.rankings import read_rankings, read_relevance, write_rankings
+from dogeared.errors import ConfigError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
-from dogeared.pipeline.making import Facts, make_artifact, work_folder
+from dogeared.pipeline.lexical import load_words
+from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.measure import measure
+from dogeared.pipeline.scoring import RANKINGS_FILE, RELEVANCE_FILE, load_reader, readings_of, score_passages
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.retrieval.bm25 import BM25Retriever
-from dogeared.retrieval.dense import DenseRetriever, encode_corpus
+from dogeared.retrieval.dense import DenseRetriever, encode_corpus, open_index, reuse_vectors
 from dogeared.retrieval.dual_encoder import DualEncoder
 from dogeared.retrieval.given import GivenRetriever
-from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
+from dogeared.retrieval.index import ExactIndex
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import seed_of
 from dogeared.training.train_reader import train_reader as train_reader_in_place
@@ -49,9 +47,6 @@ __all__ = [
     "untouched_retriever",
 ]
 
-RANKINGS_FILE = "rankings.parquet"
-RELEVANCE_FILE = "relevance.parquet"
-
 
 def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
     """Make the lexical index of the corpus."""
@@ -60,7 +55,7 @@ def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
         corpus = Dataset.open(data).corpus
         BM25Retriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.bm25).save(folder)
 
-    _make(out, "index_words", {"bm25": experiment.bm25.model_dump()}, {"data": data}, work)
+    make_from(out, "index_words", {"bm25": experiment.bm25.model_dump()}, {"data": data}, work)
 
 
 def retrieve_first(out: Path, *, data: Path, words: Path | None, experiment: Experiment) -> None:
@@ -69,80 +64,64 @@ def retrieve_first(out: Path, *, data: Path, words: Path | None, experiment: Exp
     Args:
         out: The artifact to make.
         data: The dataset.
-        words: The lexical index; None to take the ranking that came with the questions.
+        words: A lexical index, of either kind; None to take the ranking that came with the questions.
         experiment: For the number of passages.
     """
 
     def work(folder: Path, facts: Facts) -> None:
         dataset = Dataset.open(data)
-        retriever = GivenRetriever(dataset.given_rankings()) if words is None else BM25Retriever.load(words)
+        retriever = GivenRetriever(dataset.given_rankings()) if words is None else load_words(words)
         facts["retriever"] = retriever.name
         write_rankings(retriever.retrieve(dataset.questions, experiment.num_passages), folder / RANKINGS_FILE)
 
     inputs = {"data": data} if words is None else {"data": data, "words": words}
-    _make(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
+    make_from(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
 
 
-def train_reader(out: Path, *, data: Path, ranking: Path, experiment: Experiment, round_number: int) -> None:
-    """Train a fresh reader, from its pretrained start, on the passages of a ranking."""
+def train_reader(
+    out: Path, *, data: Path, ranking: Path, experiment: Experiment, round_number: int, start: Path | None = None
+) -> None:
+    """Train a reader on the passages of a ranking.
+
+    Args:
+        out: The artifact to make.
+        data: The dataset.
+        ranking: What the reader reads.
+        experiment: For what the reader is and how it is trained.
+        round_number: Only the seed depends on it.
+        start: The reader to go on from, which needs no curriculum any more; None for a fresh one, from its pretrained
+            start.
+    """
     seed = seed_of(experiment.seed, "reader", round_number)
+    begun = (
+        experiment.reader if start is None else experiment.reader.model_copy(update={"model": str(start.absolute())})
+    )
+    training = experiment.reader_training.model_copy(update={} if start is None else {"curriculum_steps": 0})
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         torch.manual_seed(seed)  # for weights that have no pretrained start, such as fresh cross-attention
-        reader = FusionInDecoder.load(experiment.reader).to(default_device())
+        reader = FusionInDecoder.load(begun).to(default_device())
         state = train_reader_in_place(
             reader,
-            _readings(dataset, rankings, "train", experiment.reader.num_passages),
-            experiment.reader_training,
+            readings_of(dataset, rankings, "train", experiment.reader.num_passages),
+            training,
             seed=seed,
             folder=work_folder(out),
             language=experiment.language,
-            dev_readings=_readings(dataset, rankings, "dev", experiment.reader.num_passages),
+            dev_readings=readings_of(dataset, rankings, "dev", experiment.reader.num_passages),
         )
         _note_training(facts, state)
         reader.save(folder)
 
     settings = {
         "reader": experiment.reader.model_dump(),
-        "reader_training": experiment.reader_training.model_dump(exclude={"save_every_seconds"}),
+        "reader_training": training.model_dump(exclude={"save_every_seconds"}),
         "language": experiment.language,
         "seed": seed,
     }
-    _make(out, "train_reader", settings, {"data": data, "ranking": ranking}, work)
-
-
-def score_passages(
-    out: Path, *, data: Path, ranking: Path, reader: Path, experiment: Experiment, splits: Sequence[str]
-) -> None:
-    """Write down how relevant a reader finds the passages of each question; answers are not looked at.
-
-    Of training questions it scores as many passages as the student will compare, which may be more than it reads to
-    answer; of others, where it is the reader that is measured, as many as it reads.
-    """
-    num_passages = {
-        split: experiment.retriever_training.num_passages if split == "train" else experiment.reader.num_passages
-        for split in splits
-    }
-
-    def work(folder: Path, facts: Facts) -> None:
-        dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
-        teacher = CrossAttention(
-            load_reader(reader, experiment), experiment.relevance, precision=experiment.reader_training.precision
-        )
-        relevance = [
-            item
-            for split, number in num_passages.items()
-            for item in teacher.relevance(_readings(dataset, rankings, split, number))
-        ]
-        facts["num_questions"] = len(relevance)
-        write_relevance(relevance, folder / RELEVANCE_FILE)
-
-    settings = {
-        "num_passages": num_passages,
-        "relevance": experiment.relevance.model_dump(),
-    }
-    _make(out, "score_passages", settings, {"data": data, "ranking": ranking, "reader": reader}, work)
+    inputs = {"data": data, "ranking": ranking} | ({"start": start} if start is not None else {})
+    make_from(out, "train_reader", settings, inputs, work)
 
 
 def untouched_retriever(out: Path, *, experiment: Experiment) -> None:
@@ -152,13 +131,23 @@ def untouched_retriever(out: Path, *, experiment: Experiment) -> None:
         torch.manual_seed(experiment.seed)
         DualEncoder.load(experiment.retriever).save(folder)
 
-    _make(out, "untouched_retriever", {"retriever": experiment.retriever.model_dump()}, {}, work)
+    make_from(out, "untouched_retriever", {"retriever": experiment.retriever.model_dump()}, {}, work)
 
 
 def train_retriever(
-    out: Path, *, data: Path, relevance: Path, start: Path, experiment: Experiment, round_number: int
+    out: Path,
+    *,
+    data: Path,
+    relevance: Path,
+    start: Path,
+    experiment: Experiment,
+    round_number: int,
+    vectors: Path | None = None,
 ) -> None:
-    """Distil a reader's relevance into the student, which goes on from where it stands."""
+    """Distil a reader's relevance into the student, which goes on from where it stands.
+
+    Its passages need not be encoded where their vectors are given, which a student whose passages keep theirs allows.
+    """
     seed = seed_of(experiment.seed, "retriever", round_number)
 
     def work(folder: Path, facts: Facts) -> None:
@@ -172,6 +161,7 @@ def train_retriever(
             experiment.retriever_training,
             seed=seed,
             folder=work_folder(out),
+            vectors=None if vectors is None else ExactIndex.open(vectors).vectors,
         )
         _note_training(facts, state)
         encoder.save(folder)
@@ -181,21 +171,26 @@ def train_retriever(
         "retriever_training": experiment.retriever_training.model_dump(exclude={"save_every_seconds"}),
         "seed": seed,
     }
-    _make(out, "train_retriever", settings, {"data": data, "relevance": relevance, "start": start}, work)
+    inputs = {"data": data, "relevance": relevance, "start": start, **_kept(vectors, experiment)}
+    make_from(out, "train_retriever", settings, inputs, work)
 
 
-def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment) -> None:
-    """Encode all passages."""
+def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, vectors: Path | None = None) -> None:
+    """Encode all passages, or take the vectors of the student that this one was, if its passages kept theirs."""
 
     def work(folder: Path, facts: Facts) -> None:
+        if vectors is not None:
+            reuse_vectors(vectors, folder)
+            return
         corpus = Dataset.open(data).corpus
         encoder = _load_encoder(retriever, experiment).to(default_device())
         shards = work_folder(out)
-        encode_corpus(encoder, corpus, shards, experiment.encoding)
-        (shards / VECTORS_FILE).rename(folder / VECTORS_FILE)
+        file = encode_corpus(encoder, corpus, shards, experiment.encoding)
+        file.rename(folder / file.name)
 
     settings = {"precision": experiment.encoding.precision}
-    _make(out, "encode", settings, {"data": data, "retriever": retriever}, work)
+    inputs = {"data": data, "retriever": retriever, **_kept(vectors, experiment)}
+    make_from(out, "encode", settings, inputs, work)
 
 
 def retrieve(out: Path, *, data: Path, retriever: Path, vectors: Path, experiment: Experiment) -> None:
@@ -208,11 +203,18 @@ def retrieve(out: Path, *, data: Path, retriever: Path, vectors: Path, experimen
         write_rankings(dense.retrieve(dataset.questions, experiment.num_passages), folder / RANKINGS_FILE)
 
     inputs = {"data": data, "retriever": retriever, "vectors": vectors}
-    _make(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
+    make_from(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
 
 
 def evaluate(
-    out: Path, *, data: Path, ranking: Path, reader: Path | None, relevance: Path | None, experiment: Experiment
+    out: Path,
+    *,
+    data: Path,
+    ranking: Path,
+    reader: Path | None,
+    relevance: Path | None,
+    experiment: Experiment,
+    teacher: Path | None = None,
 ) -> None:
     """Measure a ranking on dev and test, and with it the reader that belongs to it, where there is one.
 
@@ -224,13 +226,23 @@ def evaluate(
         relevance: What that reader said of the passages of dev questions, to check it as a teacher and to compare its
             order with the retriever's.
         experiment: For language, lengths and temperatures.
+        teacher: What the teacher said of dev passages where it is another; it is checked in the reader's place.
     """
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         judged = read_relevance(relevance / RELEVANCE_FILE) if relevance is not None else {}
+        other = read_relevance(teacher / RELEVANCE_FILE) if teacher is not None else None
         loaded = load_reader(reader, experiment) if reader is not None else None
-        measure(folder, dataset=dataset, rankings=rankings, reader=loaded, relevance=judged, experiment=experiment)
+        measure(
+            folder,
+            dataset=dataset,
+            rankings=rankings,
+            reader=loaded,
+            relevance=judged,
+            experiment=experiment,
+            teacher=other,
+        )
 
     settings = {
         "language": experiment.language,
@@ -240,20 +252,15 @@ def evaluate(
     inputs = {"data": data, "ranking": ranking}
     inputs |= {"reader": reader} if reader is not None else {}
     inputs |= {"relevance": relevance} if relevance is not None else {}
-    _make(out, "evaluate", settings, inputs, work)
-
-
-def load_reader(folder: Path, experiment: Experiment) -> FusionInDecoder:
-    """Load a trained reader onto the device."""
-    settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
-    return FusionInDecoder.load(settings).to(default_device()).eval()
+    inputs |= {"teacher": teacher} if teacher is not None else {}
+    make_from(out, "evaluate", settings, inputs, work)
 
 
 def load_retriever(*, data: Path, retriever: Path, vectors: Path, experiment: Experiment) -> DenseRetriever:
     """Load a student onto the device, with the vectors that it made."""
     return DenseRetriever(
         _load_encoder(retriever, experiment).to(default_device()).eval(),
-        ExactIndex.open(vectors),
+        open_index(vectors),
         Dataset.open(data).corpus,
         name=experiment.retriever.model,
         precision=experiment.encoding.precision,
@@ -264,20 +271,16 @@ def _load_encoder(folder: Path, experiment: Experiment) -> DualEncoder:
     return DualEncoder.load(experiment.retriever.model_copy(update={"model": str(folder.absolute())}))
 
 
-def _readings(dataset: Dataset, rankings: Mapping[str, Any], split: str, num_passages: int) -> Readings:
-    return Readings(questions=dataset.split(split), rankings=rankings, corpus=dataset.corpus, num_passages=num_passages)
-
-
-def _make(
-    out: Path,
-    kind: str,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, Path],
-    work: Callable[[Path, Facts], None],
-) -> None:
-    """Make an artifact from others."""
-    fingerprints = {role: read_manifest(path).fingerprint for role, path in inputs.items()}
-    make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work)
+def _kept(vectors: Path | None, experiment: Experiment) -> dict[str, Path]:
+    """Return the vectors of passages as an input, if the student keeps them."""
+    if vectors is None:
+        return {}
+    if experiment.retriever.encoders != "query_only":
+        raise ConfigError(
+            f"vectors: expected none for retriever.encoders = {experiment.retriever.encoders}, got {vectors}; training "
+            "changes how such a student encodes passages. Leave them out, or set retriever.encoders = query_only"
+        )
+    return {"vectors": vectors}
 
 
 def _note_training(facts: Facts, state: TrainingState) -> None:

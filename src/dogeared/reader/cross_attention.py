@@ -41,15 +41,19 @@ class CrossAttentionRecord:
     Attributes:
         layers: For each layer of the decoder: queries times keys, scaled as the model scales them, before mask and
             softmax.
+        norms: For each layer: how long the value vectors are that attention weighs.
     """
 
     layers: list[Tensor | None] = field(default_factory=list)
+    norms: list[Tensor | None] = field(default_factory=list)
 
     def scores(self) -> Float[Tensor, "layers batch heads output length"]:
         """Stack the layers. Padding is not masked: its numbers mean nothing."""
-        missing = [index for index, layer in enumerate(self.layers) if layer is None]
-        assert not missing, f"the decoder did not run, or not its layers {missing}"
-        return torch.stack([layer for layer in self.layers if layer is not None])
+        return torch.stack(_all_of(self.layers))
+
+    def value_norms(self) -> Float[Tensor, "layers batch heads length"]:
+        """Stack the layers' lengths of values. Padding is not masked: its numbers mean nothing."""
+        return torch.stack(_all_of(self.norms))
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def record_cross_attention(model: PreTrainedModel) -> Iterator[CrossAttentionRec
         ModelError: The model has no cross-attention that this module knows.
     """
     modules = _cross_attention_modules(model)
-    record = CrossAttentionRecord(layers=[None] * len(modules))
+    record = CrossAttentionRecord(layers=[None] * len(modules), norms=[None] * len(modules))
     AttentionInterface.register(_NAME, _recording_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     parts = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
@@ -103,9 +107,16 @@ def _recording_attention(
         record, layer = recorder
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         record.layers[layer] = torch.matmul(query.detach(), key.detach().transpose(-1, -2)).float() * scale
+        record.norms[layer] = value.detach().float().norm(dim=-1)
         # T5 hands its cross-attention a position bias of zeros; without it SDPA builds no mask of that size.
         position_bias = None
     return attend(module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **kwargs)
+
+
+def _all_of(layers: list[Tensor | None]) -> list[Tensor]:
+    missing = [index for index, layer in enumerate(layers) if layer is None]
+    assert not missing, f"the decoder did not run, or not its layers {missing}"
+    return [layer for layer in layers if layer is not None]
 
 
 def _cross_attention_modules(model: PreTrainedModel) -> list[nn.Module]:

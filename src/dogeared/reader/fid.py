@@ -96,6 +96,10 @@ class FusionInDecoder(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings or ReaderSettings()
         use_fast_attention(model)
+        # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
+        # answer is chosen, and a least length or a ban on repeated words would bend short answers.
+        special = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in special})
 
     @classmethod
     def load(cls, settings: ReaderSettings) -> Self:
@@ -126,10 +130,6 @@ class FusionInDecoder(nn.Module):
                 f"reader.model: {settings.model!r} does not say which token its decoder starts from, so it can neither "
                 "learn nor answer; set decoder_start_token_id in its config.json (T5's is the padding token)"
             )
-        # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
-        # answer is chosen, and a least length or a ban on repeated words would bend short answers.
-        special = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-        model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in special})
         return cls(model, tokenizer, settings)
 
     def save(self, folder: Path) -> None:
@@ -190,8 +190,12 @@ class FusionInDecoder(nn.Module):
         The average is over all label tokens of the batch, so a step cut into several batches must weight them by
         ``batch.weight``.
         """
+        return self.loss(self.fuse(batch), batch)
+
+    def loss(self, fused: FusedStates, batch: ReaderBatch) -> Float[Tensor, ""]:
+        """Return the same of a batch whose states are at hand."""
         assert batch.labels is not None, "a batch without answers has no loss"
-        logits = self.decode(self.fuse(batch), self.decoder_inputs(batch.labels))
+        logits = self.decode(fused, self.decoder_inputs(batch.labels))
         counted = (batch.labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
         return F.cross_entropy(logits.flatten(0, 1).index_select(0, counted), batch.labels.flatten()[counted])
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from dogeared.evaluation.significance import bootstrap_interval
 from dogeared.pipeline.layout import RoundFolder, RunFolder
 from dogeared.pipeline.measure import PREDICTIONS_FILE
 from dogeared.pipeline.selection import Name
 
-__all__ = ["Cell", "Column", "Comparison", "Contender", "Row", "compare", "read_contenders"]
+__all__ = ["Cell", "Column", "Comparison", "Contender", "Row", "compare", "read_contenders", "read_hybrids"]
 
 _DEPTHS = (1, 5, 20, 100)
 _NUM_RESAMPLES = 2000
@@ -98,6 +99,7 @@ class Comparison:
         split: ``dev`` or ``test``.
         columns: What is measured.
         rows: The first retrieval, the untouched student, then the rounds.
+        beside: What is no candidate: retrievers fused with BM25. None of their numbers counts as the highest.
         num_questions: Measured.
         num_by_gold: Of them, those whose right passages are known; the others go by answer string.
         changes: For each column the difference between the result and the first retrieval, and the ends of its 95 %
@@ -107,6 +109,7 @@ class Comparison:
     split: str
     columns: Sequence[Column]
     rows: Sequence[Row]
+    beside: Sequence[Row]
     num_questions: int
     num_by_gold: int
     changes: Sequence[tuple[float, float, float] | None]
@@ -140,8 +143,31 @@ def read_contenders(run: RunFolder, results: Mapping[str, Any]) -> list[Contende
     return [first, untouched, *rounds]
 
 
-def compare(contenders: Sequence[Contender], split: str) -> Comparison | None:
-    """Put the measures of all contenders on one split into a table; None where the split has no questions."""
+def read_hybrids(run: RunFolder, results: Mapping[str, Any]) -> list[Contender]:
+    """Read what was measured of retrievers fused with BM25; nothing where a run was made before that was done."""
+    return [
+        Contender(
+            name=entry["of"],
+            title=f"{'Untouched student' if entry['of'] == 'untouched' else 'Round ' + str(entry['of'])} with BM25",
+            retriever_name=entry["name"],
+            is_best=False,
+            folder=run.hybrid(entry["of"]),
+            retriever=entry,
+            reader={},
+            by_question=_read_lines(run.hybrid(entry["of"])),
+        )
+        for entry in results.get("hybrid", [])
+    ]
+
+
+def compare(contenders: Sequence[Contender], split: str, beside: Sequence[Contender] = ()) -> Comparison | None:
+    """Put the measures of all contenders on one split into a table; None where the split has no questions.
+
+    Args:
+        contenders: The first retrieval, the untouched student, then the rounds.
+        split: ``dev`` or ``test``.
+        beside: What is shown below them and is no candidate.
+    """
     measured = contenders[0].retriever.get(split)
     if not measured:
         return None
@@ -160,6 +186,9 @@ def compare(contenders: Sequence[Contender], split: str) -> Comparison | None:
         split=split,
         columns=columns,
         rows=rows,
+        beside=[
+            Row(contender=one, cells=[Cell(value=_value(one, column, split)) for column in columns]) for one in beside
+        ],
         num_questions=int(measured["num_questions"]),
         num_by_gold=int(measured["num_by_gold"]),
         changes=[] if best.name == 0 else [_change(contenders[0], best, column, split) for column in columns],
@@ -201,10 +230,8 @@ def _change(before: Contender, after: Contender, column: Column, split: str) -> 
             differences.append(new - old)
     if not differences:
         return None
-    array, draw = np.array(differences), np.random.default_rng(0)
-    means = [array[draw.integers(len(array), size=len(array))].mean() for _ in range(_NUM_RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(array.mean()), float(low), float(high)
+    array = np.array(differences)
+    return float(array.mean()), *bootstrap_interval(array, num_draws=_NUM_RESAMPLES)
 
 
 def _read_lines(folder: RoundFolder) -> dict[str, dict[str, Any]]:

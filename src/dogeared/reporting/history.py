@@ -24,6 +24,7 @@ _STEPS = {
     "ranking": "Retrieve",
     "reader": "Train reader",
     "relevance-eval": "Score dev and test",
+    "teacher-eval": "Ask the teacher about dev",
     "measures": "Evaluate",
 }
 """The steps in their order, by the folder that each leaves behind."""
@@ -75,6 +76,8 @@ def list_costs(run: RunFolder, num_rounds: int) -> CostTable:
         # What stands in the place of a trained retriever there was only loaded.
         "Untouched": {path.name.replace("retriever", "student"): path for path in run.untouched.artifacts()},
     }
+    if begun := run.start.artifacts():
+        parts["Start"] = {path.name.replace("retriever", "student"): path for path in begun}
     for number in range(num_rounds):
         parts[f"Round {number}"] = {path.name: path for path in run.round(number).artifacts()}
     costs = {title: {name: _cost(path) for name, path in part.items()} for title, part in parts.items()}

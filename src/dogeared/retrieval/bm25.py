@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 import bm25s
 import numpy as np
@@ -28,9 +28,12 @@ from dogeared.errors import ArtifactError, DataError
 from dogeared.records import Passage, Question, Ranking
 from dogeared.settings import Settings
 
-__all__ = ["BM25Retriever", "BM25Settings"]
+__all__ = ["STOP_WORDS", "BM25Retriever", "BM25Settings", "best_rows", "check_indexed"]
 
 _LOG = logging.getLogger(__name__)
+
+STOP_WORDS: Final = frozenset(STOPWORDS_EN)
+"""English words that stand everywhere and tell nothing apart."""
 
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー]"
 _RUN = regex.compile(rf"[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]+|{_UNSPACED}+", regex.V1)
@@ -93,7 +96,7 @@ class BM25Retriever:
             passage_ids.append(passage.id)
             found = analyzer.terms(f"{passage.title}\n{passage.text}")
             terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in found])
-        _check(passage_ids, num_terms=len(vocabulary))
+        check_indexed(passage_ids, num_terms=len(vocabulary))
         index = bm25s.BM25(k1=settings.k1, b=settings.b, method=settings.variant)
         # The empty term that bm25s would add has no column of its own in the index, and looking it up fails.
         tokenized = cast(Any, bm25s.tokenization.Tokenized(ids=cast(Any, terms), vocab=vocabulary))
@@ -136,7 +139,7 @@ class BM25Retriever:
     def _ranking(self, question: Question, k: int) -> Ranking:
         terms = self._analyzer.terms(question.text)
         scores = self._index.get_scores(terms) if terms else np.zeros(len(self._passage_ids), dtype=np.float32)
-        rows = _best_rows(scores, k)
+        rows = best_rows(scores, k)
         return Ranking(
             question_id=question.id,
             passage_ids=tuple(self._passage_ids[row] for row in rows),
@@ -149,7 +152,6 @@ class _Analyzer:
 
     def __init__(self, language: str) -> None:
         self._english = language == "en"
-        self._stop_words = frozenset(STOPWORDS_EN)
         self._stem = lru_cache(maxsize=_NUM_REMEMBERED)(Stemmer.Stemmer("english").stemWord)
 
     def terms(self, text: str) -> list[str]:
@@ -167,7 +169,7 @@ class _Analyzer:
                 pieces += run
                 pieces += (left + right for left, right in pairwise(run))
         if self._english:
-            words = [self._stem(word) for word in words if word not in self._stop_words]
+            words = [self._stem(word) for word in words if word not in STOP_WORDS]
         return words + pieces
 
 
@@ -192,14 +194,19 @@ class _TermLists:
         return (self._numbers[start:end] for start, end in pairwise(self._ends))
 
 
-def _best_rows(scores: np.ndarray, k: int) -> np.ndarray:
+def best_rows(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the rows of the ``k`` best positive scores, best first; equal ones by row."""
     least = np.partition(scores, -k)[-k] if k < len(scores) else 0.0
     rows = np.flatnonzero((scores >= least) & (scores > 0))
     return rows[np.argsort(-scores[rows], kind="stable")[:k]]
 
 
-def _check(passage_ids: Sequence[str], *, num_terms: int) -> None:
+def check_indexed(passage_ids: Sequence[str], *, num_terms: int) -> None:
+    """Refuse passages of which no index by words can be made.
+
+    Raises:
+        DataError: Two have one id, or none holds a word.
+    """
     if not num_terms:
         raise DataError(
             f"expected passages with words, found none in {len(passage_ids)} passages; nothing could be retrieved. "

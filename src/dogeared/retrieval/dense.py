@@ -1,17 +1,20 @@
 """Encode a corpus with the student, and retrieve with it.
 
-Encoding writes shard after shard into one memory-mapped file; an interrupted run goes on at the first shard that is
-not finished. A ``DenseRetriever`` is an encoder and an index that belong together. How either works inside is not
-here.
+Encoding writes shard after shard; an interrupted run goes on at the first shard that is not finished. A
+``DenseRetriever`` is an encoder and an index that belong together. Sparse vectors have a file and an index of their
+own, and are never held dense for more texts than are encoded at once. How encoder and index work inside is not here.
 """
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor
 
 from dogeared.artifacts import write_atomically
@@ -21,9 +24,10 @@ from dogeared.progress import bar
 from dogeared.records import Question, Ranking
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
 from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
+from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
 from dogeared.settings import Settings
 
-__all__ = ["DenseRetriever", "EncodingSettings", "encode_corpus"]
+__all__ = ["DenseRetriever", "EncodingSettings", "encode_corpus", "open_index", "reuse_vectors"]
 
 _DONE_FILE = "encoded.json"
 
@@ -39,7 +43,7 @@ class EncodingSettings(Settings):
     """Tokens encoded at once."""
 
 
-def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> None:
+def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
     """Write the vectors of all passages, in the order of the corpus, into ``folder``; go on where it stopped.
 
     Args:
@@ -47,7 +51,12 @@ def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: 
         corpus: What to encode.
         folder: Exists; may hold the finished shards of an interrupted run with the same encoder.
         settings: Shards and precision.
+
+    Returns:
+        The file with the vectors.
     """
+    if encoder.is_sparse:
+        return _encode_sparse(encoder, corpus, folder, settings)
     file, done_file = folder / VECTORS_FILE, folder / _DONE_FILE
     done = json.loads(done_file.read_text(encoding="utf-8"))["passages"] if done_file.is_file() else 0
     shape = (len(corpus), encoder.dim)
@@ -66,6 +75,49 @@ def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: 
             write_atomically(done_file, json.dumps({"passages": rows.stop}))
     del vectors
     done_file.unlink(missing_ok=True)
+    return file
+
+
+def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
+    """Write each shard into a file of its own, and all into one at the end."""
+    starts = range(0, len(corpus), settings.shard_passages)
+    shards = [folder / f"shard-{start:010d}.npz" for start in starts]
+    done = sum(settings.shard_passages for shard in shards if shard.is_file())
+    with bar("encode passages", total=len(corpus), unit="passages", done=min(done, len(corpus))) as progress:
+        for start, shard in zip(starts, shards, strict=True):
+            if shard.is_file():
+                continue
+            rows = range(start, min(start + settings.shard_passages, len(corpus)))
+            chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
+            vectors = _embed_sparse(encoder, chunks, settings.precision, on_chunk=lambda count: progress.advance(count))
+            unfinished = shard.with_suffix(".partial.npz")
+            sparse.save_npz(unfinished, vectors, compressed=False)
+            unfinished.rename(shard)
+    whole = sparse.vstack([sparse.load_npz(shard) for shard in shards], format="csr")
+    sparse.save_npz(folder / SPARSE_FILE, whole, compressed=False)
+    for shard in shards:
+        shard.unlink()
+    return folder / SPARSE_FILE
+
+
+def open_index(folder: Path) -> ExactIndex | SparseIndex:
+    """Open the vectors of an artifact, of whichever kind they are.
+
+    Raises:
+        ArtifactError: There are none, or the file is cut.
+    """
+    return SparseIndex.open(folder) if (folder / SPARSE_FILE).is_file() else ExactIndex.open(folder)
+
+
+def reuse_vectors(made: Path, folder: Path) -> None:
+    """Put the vectors of one folder into another, for a student that encodes passages as the one that made them did.
+
+    They are linked and take no more space; where the file system has no links, they are copied.
+    """
+    try:
+        os.link(made / VECTORS_FILE, folder / VECTORS_FILE)
+    except OSError:
+        shutil.copyfile(made / VECTORS_FILE, folder / VECTORS_FILE)
 
 
 class DenseRetriever:
@@ -80,7 +132,13 @@ class DenseRetriever:
     """
 
     def __init__(
-        self, encoder: DualEncoder, index: ExactIndex, corpus: Corpus, *, name: str, precision: Precision = "auto"
+        self,
+        encoder: DualEncoder,
+        index: ExactIndex | SparseIndex,
+        corpus: Corpus,
+        *,
+        name: str,
+        precision: Precision = "auto",
     ) -> None:
         assert len(index) == len(corpus), "the vectors must be of this corpus"
         self.encoder = encoder
@@ -92,8 +150,11 @@ class DenseRetriever:
     def retrieve(self, questions: Sequence[Question], k: int) -> list[Ranking]:
         """Return the ``k`` nearest passages of each question by the encoder's similarity."""
         chunks = self.encoder.query_chunks([question.text for question in questions])
-        queries = _embed(self.encoder, chunks, self.precision).to(self.encoder.device)
-        scores, rows = self.index.search(queries, k)
+        if isinstance(self.index, SparseIndex):
+            scores, rows = self.index.search(_embed_sparse(self.encoder, chunks, self.precision), k)
+        else:
+            queries = _embed(self.encoder, chunks, self.precision).to(self.encoder.device)
+            scores, rows = self.index.search(queries, k)
         return [
             Ranking(question_id=question.id, passage_ids=tuple(self.corpus.ids(found)), scores=tuple(values))
             for question, found, values in zip(questions, rows.tolist(), scores.tolist(), strict=True)
@@ -108,14 +169,37 @@ def _embed(
     on_chunk: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
     """Encode chunk after chunk, so that only the vectors of one are on the device; the result is on the CPU."""
-    encoder.eval()
-    parts = []
-    for chunk in chunks:
-        with autocast(precision, encoder.device):
-            moved = chunk.to(encoder.device)
-            vectors = encoder.model(dict(moved.features))["sentence_embedding"]
-        parts.append(vectors.float().cpu())
-        on_chunk(len(chunk.rows))
-    order = torch.cat([chunk.rows for chunk in chunks]) if chunks else torch.empty(0, dtype=torch.long)
+    parts = [vectors.cpu() for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
+    order = _order(chunks)
     stacked = torch.cat(parts) if parts else torch.empty(0, encoder.dim)
     return torch.empty_like(stacked).index_copy(0, order, stacked)
+
+
+@torch.inference_mode()
+def _embed_sparse(
+    encoder: DualEncoder,
+    chunks: Sequence[FeatureChunk],
+    precision: Precision,
+    on_chunk: Callable[[int], None] = lambda count: None,
+) -> sparse.csr_array:
+    """Encode chunk after chunk, and keep what is not 0."""
+    parts = [sparse_rows(vectors) for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
+    if not parts:
+        return sparse.csr_array((0, encoder.dim), dtype=np.float32)
+    return sparse.csr_array(sparse.vstack(parts, format="csr"))[_order(chunks).argsort().numpy()]
+
+
+def _vectors_of_chunks(
+    encoder: DualEncoder, chunks: Sequence[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
+) -> Iterator[Tensor]:
+    encoder.eval()
+    for chunk in chunks:
+        with autocast(precision, encoder.device):
+            vectors = encoder.encode(chunk.to(encoder.device).features).float()
+        yield vectors
+        on_chunk(len(chunk.rows))
+
+
+def _order(chunks: Sequence[FeatureChunk]) -> Tensor:
+    """Return which text each vector is of."""
+    return torch.cat([chunk.rows for chunk in chunks]) if chunks else torch.empty(0, dtype=torch.long)

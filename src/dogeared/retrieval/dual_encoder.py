@@ -1,14 +1,19 @@
-"""The student: one sentence-transformers model that encodes questions and passages alike.
+"""The student: one sentence-transformers model that encodes questions and passages.
 
 How a question and a passage are written for the encoder, how long they may be, how tokens are pooled and how vectors
-are compared is all part of the model and saved with it: the folder loads in plain ``SentenceTransformer(folder)``.
+are compared is all part of the model and saved with it: the folder loads in plain ``SentenceTransformer(folder)``, or
+in ``SparseEncoder(folder)``.
+
+Questions and passages share one encoder, as in the paper, or have one each, which the model's ``Router`` chooses
+between; the passages' may be frozen, so that their vectors outlast training.
 
 A plain encoder, which was never trained to retrieve, is given mean pooling and the paper's prompts and score
 (dot product over the root of the dimension). A model that ends in normalisation is compared by cosine.
 
 Not here: losses, indexes, corpora.
 
-Source: Izacard and Grave 2021, section 2.2 (shared encoder E, score S).
+Source: Izacard and Grave 2021, section 2.2 (shared encoder E, score S). The frozen side: Izacard et al. 2022 (Atlas,
+arXiv 2208.03299), query-side fine-tuning. Encoding again where a gradient comes: Gao et al. 2021 (arXiv 2101.06983).
 """
 
 import json
@@ -22,15 +27,26 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dogeared.attention import use_fast_attention
 from dogeared.batching import Movable
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
 from dogeared.records import Passage
+from dogeared.retrieval.encoder_models import (
+    StudentModel,
+    ends_normalized,
+    is_sparse,
+    open_sparse,
+    routes,
+    set_similarity,
+    was_saved_sparse,
+    with_two_encoders,
+)
+from dogeared.retrieval.token_projection import has_token_projection
 from dogeared.settings import Settings
 
 __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
@@ -52,6 +68,13 @@ class RetrieverSettings(Settings):
     """Longer questions and passages are cut at their end; saved with the model."""
     similarity: Literal["auto", "dot", "cosine"] = "auto"
     """``auto`` is cosine for a model that ends in normalisation or says so, else dot."""
+    encoders: Literal["shared", "separate", "query_only"] = "shared"
+    """``shared`` trains one encoder for questions and passages. ``separate`` trains one for each, which start alike.
+    ``query_only`` leaves the passages' as it is, so that a corpus is encoded once for all rounds. A model that comes
+    with two encoders keeps both."""
+    vectors: Literal["dense", "sparse"] = "dense"
+    """``sparse`` makes a student of a masked language model whose vectors have one number for each word of its
+    vocabulary, most of them 0 (SPLADE); a folder with such a student is one whatever stands here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +91,29 @@ class FeatureChunk(Movable):
 
 
 class DualEncoder(nn.Module):
-    """One encoder for questions and passages.
+    """An encoder for questions and passages, or two.
 
     Args:
-        model: A sentence-transformers model whose prompts are named ``query`` and ``document``.
+        model: A sentence-transformers model whose prompts are named ``query`` and ``document``, and the routes of its
+            ``Router``, if it begins with one, as well.
         passage_template: How a passage is written, after the model's ``document`` prompt.
+        freeze_passages: Whether passages keep their vectors: only what encodes questions alone is trained.
     """
 
-    def __init__(self, model: SentenceTransformer, *, passage_template: str) -> None:
+    def __init__(self, model: StudentModel, *, passage_template: str, freeze_passages: bool = False) -> None:
         super().__init__()
         self.model = model
         self.passage_template = passage_template
+        self.freezes_passages = freeze_passages
         use_fast_attention(model)
+        if freeze_passages:
+            model.requires_grad_(False)
+            routes(model)["query"].requires_grad_(True)
+            if any(parameter.requires_grad for parameter in routes(model)["document"].parameters()):
+                raise ModelError(
+                    "retriever.encoders: query_only expects encoders that have no weights in common, for passages must "
+                    "keep their vectors; got a model that shares some between its two. Choose shared or separate"
+                )
 
     @classmethod
     def load(cls, settings: RetrieverSettings) -> Self:
@@ -91,21 +125,36 @@ class DualEncoder(nn.Module):
         name = resolve_model(settings.model)
         try:
             is_ready = is_sentence_transformer_model(name)
-            model = SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
+            model = (
+                open_sparse(name)
+                if settings.vectors == "sparse" or was_saved_sparse(name)
+                else SentenceTransformer(
+                    name,
+                    device="cpu",
+                    model_kwargs={"dtype": torch.float32},
+                    trust_remote_code=has_token_projection(name),
+                )
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"retriever.model: expected a sentence-transformers model or an encoder, got {settings.model!r}: "
                 f"{error}. Give a name on the hub (network needed), a folder with a saved model, or demo:encoder."
             ) from error
+        if settings.encoders != "shared" and not routes(model):
+            model = with_two_encoders(model)
+        freeze_passages = settings.encoders == "query_only"
         longest = model.max_seq_length
         model.max_seq_length = min(settings.max_length_tokens, longest or settings.max_length_tokens)
         saved = Path(name) / _OWN_FILE
         if saved.is_file():
-            return cls(model, **json.loads(saved.read_text(encoding="utf-8")))
-        if not is_ready:
+            return cls(model, **json.loads(saved.read_text(encoding="utf-8")), freeze_passages=freeze_passages)
+        # What a sparse vector has of the words "question" and "title" is of no use: they stand in every text.
+        is_papers = not is_ready and not is_sparse(model)
+        if is_papers:
             model.prompts = {**_PLAIN_PROMPTS}
-        _set_similarity(model, settings.similarity)
-        return cls(model, passage_template=_READY_TEMPLATE if is_ready else _PLAIN_TEMPLATE)
+        set_similarity(model, settings.similarity)
+        template = _PLAIN_TEMPLATE if is_papers else _READY_TEMPLATE
+        return cls(model, passage_template=template, freeze_passages=freeze_passages)
 
     def save(self, folder: Path) -> None:
         """Write a folder that ``SentenceTransformer(folder)`` and ``load`` both read."""
@@ -116,7 +165,12 @@ class DualEncoder(nn.Module):
     @property
     def is_cosine(self) -> bool:
         """Whether vectors have length 1, so that their product is a cosine."""
-        return isinstance(list(self.model)[-1], Normalize)
+        return ends_normalized(self.model)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether vectors have one number a word of the vocabulary, most of them 0."""
+        return is_sparse(self.model)
 
     @property
     def dim(self) -> int:
@@ -130,31 +184,71 @@ class DualEncoder(nn.Module):
         """Where the weights are."""
         return self.model.device
 
+    def train(self, mode: bool = True) -> Self:
+        """Let dropout fall or not; a frozen encoder never has any, so that its vectors are those of the corpus."""
+        super().train(mode)
+        if self.freezes_passages:
+            self.model.eval()
+            routes(self.model)["query"].train(mode)
+        return self
+
     def query_chunks(self, questions: Sequence[str], *, max_chunk_tokens: int = 16_384) -> tuple[FeatureChunk, ...]:
         """Tokenize questions."""
-        return self._chunks(list(questions), self.model.prompts.get("query"), max_chunk_tokens)
+        return self._chunks(list(questions), "query", max_chunk_tokens)
 
     def passage_chunks(
         self, passages: Sequence[Passage], *, max_chunk_tokens: int = 16_384
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens."""
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
-        return self._chunks(texts, self.model.prompts.get("document"), max_chunk_tokens)
+        return self._chunks(texts, "document", max_chunk_tokens)
 
-    def embed(self, chunks: Sequence[FeatureChunk]) -> Float[Tensor, "rows dim"]:
-        """Encode chunks and put the vectors in the order in which the texts were given."""
-        vectors = torch.cat([self.model(dict(chunk.features))["sentence_embedding"] for chunk in chunks])
+    def encode(self, features: Mapping[str, Any]) -> Float[Tensor, "rows dim"]:
+        """Encode the texts of one chunk, in its order."""
+        return self.model(dict(features))["sentence_embedding"]
+
+    def embed(self, chunks: Sequence[FeatureChunk], *, encode_twice: bool = False) -> Float[Tensor, "rows dim"]:
+        """Encode chunks and put the vectors in the order in which the texts were given.
+
+        Args:
+            chunks: Of questions or of passages.
+            encode_twice: Keep nothing but the vectors, and encode each chunk again, with the same dropout, when the
+                gradient of its vectors is known: memory is that of one chunk, work a third more, the gradient the same.
+        """
+        # Features go in as they are, not as a chunk: torch looks among the arguments for the device whose random state
+        # it has to keep.
+        vectors = torch.cat(
+            [
+                checkpoint(self.encode, dict(chunk.features), use_reentrant=False)
+                if encode_twice
+                else self.encode(chunk.features)
+                for chunk in chunks
+            ]
+        )
         order = torch.cat([chunk.rows for chunk in chunks])
         return torch.empty_like(vectors).index_copy(0, order, vectors).float()
 
     def score(
         self, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "batch passages dim"]
     ) -> Float[Tensor, "batch passages"]:
-        """Compare each question with its own passages: by cosine, or by dot product over the root of ``dim``."""
-        product = torch.einsum("bd,bpd->bp", queries, passages)
-        return product if self.is_cosine else product / self.dim**0.5
+        """Compare each question with its own passages.
 
-    def _chunks(self, texts: list[str], prompt: str | None, max_chunk_tokens: int) -> tuple[FeatureChunk, ...]:
+        By cosine, or by dot product over the root of ``dim``; by the dot product itself where vectors are sparse.
+        """
+        return self._scaled(torch.einsum("bd,bpd->bp", queries, passages))
+
+    def score_all(
+        self, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "batch rows"]:
+        """Compare each question with every passage, as ``score`` does."""
+        return self._scaled(queries @ passages.T)
+
+    def _scaled(self, product: Tensor) -> Tensor:
+        return product if self.is_cosine or self.is_sparse else product / self.dim**0.5
+
+    def _chunks(self, texts: list[str], task: str, max_chunk_tokens: int) -> tuple[FeatureChunk, ...]:
+        prompt = self.model.prompts.get(task)
+        route = {"task": task} if routes(self.model) else {}
         # Characters stand in for tokens: tokenizing is left to the model's own preprocessing, chunk by chunk.
         longest = 4 * (self.model.max_seq_length or 512)
         lengths = [min(len(text) + len(prompt or ""), longest) for text in texts]
@@ -164,23 +258,7 @@ class DualEncoder(nn.Module):
             end = start + 1
             while end < len(order) and lengths[order[end]] * (end + 1 - start) <= 4 * max_chunk_tokens:
                 end += 1
-            features = self.model.preprocess([texts[row] for row in order[start:end]], prompt=prompt or None)
+            features = self.model.preprocess([texts[row] for row in order[start:end]], prompt=prompt or None, **route)
             chunks.append(FeatureChunk(features=features, rows=torch.tensor(order[start:end])))
             start = end
         return tuple(chunks)
-
-
-def _set_similarity(model: SentenceTransformer, wanted: Literal["auto", "dot", "cosine"]) -> None:
-    """Make sure that the model's last module and its stated similarity say the same."""
-    ends_normalized = isinstance(list(model)[-1], Normalize)
-    if wanted == "auto":
-        says_cosine = model._similarity_fn_name == "cosine"  # the public property turns "says nothing" into cosine
-        wanted = "cosine" if ends_normalized or says_cosine else "dot"
-    if wanted == "cosine" and not ends_normalized:
-        model.append(Normalize())
-    if wanted == "dot" and ends_normalized:
-        raise ModelError(
-            "retriever.similarity: expected cosine or auto for a model that ends in normalisation, got dot; "
-            "vectors of length 1 have a cosine for a dot product, and its softmax needs the temperature of a cosine"
-        )
-    model.similarity_fn_name = wanted

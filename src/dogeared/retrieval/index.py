@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dogeared.errors import ArtifactError
 
-__all__ = ["VECTORS_FILE", "ExactIndex"]
+__all__ = ["VECTORS_FILE", "ExactIndex", "top_columns"]
 
 VECTORS_FILE = "vectors.npy"
 
@@ -73,14 +73,14 @@ class ExactIndex:
         rows = torch.empty((len(queries), 0), dtype=torch.long, device=queries.device)
         for start in range(0, len(self), block_rows):
             block = torch.tensor(self.vectors[start : start + block_rows], device=queries.device).to(queries.dtype)
-            scores, places = _top(queries @ block.T, k)
+            scores, places = top_columns(queries @ block.T, k)
             # Rows of earlier blocks come first, so a stable order keeps lower rows before equal higher ones.
-            best, kept = _top(torch.cat([best, scores], dim=1), k)
+            best, kept = top_columns(torch.cat([best, scores], dim=1), k)
             rows = torch.cat([rows, places + start], dim=1).gather(1, kept)
         return best, rows
 
 
-def _top(scores: Float[Tensor, "batch rows"], k: int) -> tuple[Tensor, Tensor]:
+def top_columns(scores: Float[Tensor, "batch rows"], k: int) -> tuple[Tensor, Tensor]:
     """Return the top k of each row with lower columns first among equals, which torch.topk does not promise."""
     k = min(k, scores.shape[1])
     values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)

@@ -16,7 +16,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -92,6 +92,7 @@ def train(
     folder: Path,
     name: str,
     evaluate: Callable[[], float] | None = None,
+    paces: Mapping[str, float] | None = None,
 ) -> TrainingState:
     """Train a model in place, from its last checkpoint if there is one.
 
@@ -103,6 +104,7 @@ def train(
         folder: For checkpoints; left behind for the caller to delete.
         name: What to call the work in progress bars and messages.
         evaluate: Returns a measure, higher for better; called as often as the settings say.
+        paces: By the beginning of their names, how many times faster than the others some parameters learn.
 
     Returns:
         What was done: losses and measures. The model holds the best weights where there were measures, else the last.
@@ -117,7 +119,9 @@ def train(
     model.to(accelerator.device)
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
-    plain_optimizer = adamw(model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    plain_optimizer = adamw(
+        model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, paces=paces
+    )
     dumped = {**settings.model_dump(exclude={"save_every_seconds"}), "seed": seed}
     state = load_checkpoint(folder, model=model, optimizer=plain_optimizer, settings=dumped)
     if state.step:
@@ -211,7 +215,7 @@ def _step(
         step, num_steps=settings.steps, num_warmup_steps=settings.warmup_steps, schedule=settings.schedule
     )
     for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * factor
+        group["lr"] = settings.learning_rate * factor * group["pace"]
     total_weight = sum(batch.weight for batch in batches)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     loss = torch.zeros((), device=accelerator.device)

@@ -5,6 +5,7 @@ schedule object with a state that could be forgotten on resume.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -34,14 +35,27 @@ def learning_rate_factor(step: int, *, num_steps: int, num_warmup_steps: int, sc
     return 1.0
 
 
-def adamw(model: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return an optimizer over all parameters that want a gradient; biases and norms (one axis) do not decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def adamw(
+    model: nn.Module, *, learning_rate: float, weight_decay: float, paces: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
+    """Return an optimizer over all parameters that want a gradient; biases and norms (one axis) do not decay.
+
+    Args:
+        model: What is trained.
+        learning_rate: Of the first step; whoever changes it later multiplies it with the ``pace`` of each group.
+        weight_decay: Of parameters with two axes and more.
+        paces: By the beginning of their names, how many times faster than the others some parameters learn.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            pace = next((pace for start, pace in (paces or {}).items() if name.startswith(start)), 1.0)
+            groups.setdefault((pace, weight_decay if parameter.ndim >= 2 else 0.0), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": parameters, "lr": pace * learning_rate, "pace": pace, "weight_decay": decay}
+            for (pace, decay), parameters in groups.items()
         ],
         lr=learning_rate,
-        fused=all(parameter.device.type in ("cpu", "cuda") for parameter in parameters),
+        fused=all(p.device.type in ("cpu", "cuda") for parameters in groups.values() for p in parameters),
     )

@@ -1,11 +1,12 @@
 """Train a Fusion-in-Decoder reader to answer from retrieved passages.
 
-The target of a question is one of its answers, drawn anew each time it is seen. A curriculum can come first: one
-passage that holds the answer, so that a small reader learns to copy before it learns to choose.
+The target of a question is one of its answers, drawn anew each time it is seen. A curriculum can come first: few and
+short passages, one of which holds the answer. For readers whose decoder is fresh there is a hint besides
+(``span_hint.py``).
 
 Retrieval and relevance are not here, nor is any gold label: which passage holds an answer is decided by its text.
 
-Source: Izacard and Grave, EACL 2021; the curriculum is ours (docs/log.md tells why).
+Source: Izacard and Grave, EACL 2021; curriculum and hint are ours (docs/log.md tells why).
 """
 
 import logging
@@ -18,14 +19,16 @@ from pydantic import Field
 
 from dogeared.batching import ReaderBatch
 from dogeared.data.readings import Readings
+from dogeared.data.windows import cut_words
 from dogeared.errors import TrainingError
-from dogeared.evaluation.answers import AnswerMatcher, Language, exact_match
+from dogeared.evaluation.answers import AnswerMatcher, Language, answer_spans, exact_match
 from dogeared.progress import bar
 from dogeared.reader.answering import answer_questions
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
+from dogeared.training.span_hint import HintedBatch, HintedReader, hinted_batch
 
 __all__ = ["ReaderTraining", "train_reader"]
 
@@ -36,8 +39,18 @@ class ReaderTraining(LoopSettings):
     """How the reader of a round is trained."""
 
     curriculum_steps: int = Field(default=0, ge=0)
-    """The first steps of all: one passage a question, one whose text holds an answer. Small or fresh decoders do not
-    learn to copy without it; ready-trained ones need none."""
+    """The first steps of all: on questions with a passage whose text holds an answer, and with that passage. Small or
+    fresh decoders do not learn to copy without it; ready-trained ones need none."""
+    curriculum_passages: int = Field(default=1, ge=1)
+    """How many passages a question has in these steps: the one that holds an answer, and others from its ranking, in
+    any order."""
+    curriculum_words: int = Field(default=0, ge=0)
+    """To how many words passages are cut in these steps, around the answer where they hold one; not at all where 0."""
+    hint_weight: float = Field(default=0.0, ge=0)
+    """Of a second loss, by which the encoder learns to mark where answers stand; 0 for none. About 1 for a reader whose
+    decoder is fresh."""
+    decoder_pace: float = Field(default=1.0, gt=0)
+    """How many times faster than the rest the decoder learns; more than 1 for one that is fresh."""
     evaluate_questions: int = Field(default=200, ge=1)
     """How many dev questions a measure during training takes."""
 
@@ -88,13 +101,14 @@ def train_reader(
 
     can_evaluate = dev_readings is not None and any(question.answers for question in dev_readings.questions)
     return train(
-        reader,
+        HintedReader(reader, settings.hint_weight) if settings.hint_weight else reader,
         source.batches_of_step,
         settings,
         seed=seed,
         folder=folder,
         name="train reader",
         evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
+        paces={"model.decoder": settings.decoder_pace, "reader.model.decoder": settings.decoder_pace, "pointer": 5.0},
     )
 
 
@@ -108,6 +122,7 @@ class _Source:
         self.readings = readings
         self.settings = settings
         self.seed = seed
+        self.language: Language = language
         # The curriculum's questions: those with passages that hold an answer, and which passages these are.
         self.bearing = _answer_bearing(readings, language) if settings.curriculum_steps else {}
         if settings.curriculum_steps and not self.bearing:
@@ -117,7 +132,7 @@ class _Source:
                 "reader_training.curriculum_steps = 0."
             )
 
-    def batches_of_step(self, step: int) -> list[ReaderBatch]:
+    def batches_of_step(self, step: int) -> list[ReaderBatch] | list[HintedBatch]:
         chosen: Sequence[int]
         if step < self.settings.curriculum_steps:
             pool = list(self.bearing)
@@ -128,13 +143,20 @@ class _Source:
         answers = [draw.choice(self.readings.questions[index].answers) for index in chosen]
         passages = [self._passages(index, step, draw) for index in chosen]
         size = self.settings.questions_per_batch or len(chosen)
-        return [
+        parts = [slice(start, start + size) for start in range(0, len(chosen), size)]
+        batches = [
             self.reader.batch(
-                [self.readings.questions[index].text for index in chosen[start : start + size]],
-                passages[start : start + size],
-                answers=answers[start : start + size],
+                [self.readings.questions[index].text for index in chosen[part]], passages[part], answers=answers[part]
             )
-            for start in range(0, len(chosen), size)
+            for part in parts
+        ]
+        if not self.settings.hint_weight:
+            return batches
+        return [
+            hinted_batch(
+                batch, self.reader.tokenizer, [self.readings.questions[index].answers for index in chosen[part]]
+            )
+            for batch, part in zip(batches, parts, strict=True)
         ]
 
     def _items(self, step: int, num_items: int) -> list[int]:
@@ -142,9 +164,19 @@ class _Source:
 
     def _passages(self, index: int, step: int, draw: random.Random) -> list[Passage]:
         passages = self.readings.passages(index)
-        if step < self.settings.curriculum_steps:
-            return [passages[draw.choice(self.bearing[index])]]
-        return passages
+        if step >= self.settings.curriculum_steps:
+            return passages
+        bearing = passages.pop(draw.choice(self.bearing[index]))
+        others = draw.sample(passages, min(len(passages), self.settings.curriculum_passages - 1))
+        shown = draw.sample([bearing, *others], len(others) + 1)
+        if not self.settings.curriculum_words:
+            return shown
+        return [self._cut(passage, self.readings.questions[index].answers, draw) for passage in shown]
+
+    def _cut(self, passage: Passage, answers: Sequence[str], draw: random.Random) -> Passage:
+        spans = answer_spans(answers, passage.text, self.language)
+        around = draw.choice(spans) if spans else None
+        return replace(passage, text=cut_words(passage.text, self.settings.curriculum_words, draw, around=around))
 
 
 def _answer_bearing(readings: Readings, language: Language) -> dict[int, list[int]]:

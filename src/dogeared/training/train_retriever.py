@@ -1,8 +1,8 @@
 """Train the student on relevance that a teacher left on disk.
 
 The student scores each question against its own passages, and learns to make the softmax of its scores that of the
-teacher. No reader is in memory, and no import leads to one. Other questions' passages play no part: one softmax covers
-exactly one question.
+teacher, or whatever else the chosen loss asks. No reader is in memory, and no import leads to one. Other questions'
+passages play no part, unless a contrastive loss is mixed in.
 
 Source: Izacard and Grave 2021, section 3 (equation 5 and algorithm of section 3.3).
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from dogeared.batching import Movable
 from dogeared.data.corpus import Corpus
-from dogeared.distill.losses import Reduction, kl_divergence
+from dogeared.distill.contrastive import contrastive_loss, in_batch_negatives
+from dogeared.distill.losses import LossName, Reduction, distillation_loss
+from dogeared.distill.sparsity import search_cost
 from dogeared.errors import TrainingError
 from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
@@ -46,6 +49,23 @@ class RetrieverTraining(LoopSettings):
     """The student's score is divided by it; by default 1 for dot products and 0.05 for cosines."""
     reduction: Reduction = "batch_mean"
     """Whether the divergence is also divided by the number of passages, as in the reference implementation."""
+    loss: LossName = "kl"
+    """What the student minimizes: the divergence from teacher to student (``kl``); the squared difference of their
+    numbers (``mse``); a hinge over pairs (``max_margin``); the cross-entropy of the teacher's best passage; or InfoNCE
+    with every passage as the positive of those below it, weighted by the teacher."""
+    margin: float = Field(default=1.0, gt=0)
+    """By how much ``max_margin`` wants the better passage of a pair to score higher, after the temperature."""
+    contrastive_weight: float = Field(default=0.0, ge=0, le=1)
+    """The share of an in-batch contrastive loss: 0 has none, 1 has nothing else. The teacher's best passage stands
+    against the other questions' passages of the same batch, so ``questions_per_batch`` decides how many there are."""
+    query_sparsity: float = Field(default=5e-5, ge=0)
+    """Of a student with sparse vectors: the weight of what its questions cost to search; more leaves fewer words."""
+    passage_sparsity: float = Field(default=3e-5, ge=0)
+    """The same of passages, which decides how large the index is."""
+    chunk_tokens: int = Field(default=0, ge=0)
+    """Tokens whose activations are in memory at once: the texts of a batch are encoded in chunks of about so many, and
+    again when their gradients are known: a third more work for the same gradient, and memory does not grow with the
+    number of passages. 0 encodes once and keeps everything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +74,18 @@ class DistillationBatch(Movable):
 
     Attributes:
         queries: The questions, tokenized.
-        passages: The passages of all questions, each question's one after the other, tokenized.
+        passages: The passages of all questions, each question's one after the other, tokenized; none where the vectors
+            are known.
+        vectors: Of the passages, where the student does not change them.
+        passage_rows: Which passages of the corpus they are.
         slots: Where each of them belongs in the flattened ``batch * passages``.
         relevance: The teacher's; minus infinity where a question has fewer passages than another.
     """
 
     queries: tuple[FeatureChunk, ...]
     passages: tuple[FeatureChunk, ...]
+    vectors: Float[Tensor, "rows dim"] | None
+    passage_rows: Int[Tensor, " rows"]
     slots: Int[Tensor, " rows"]
     relevance: Float[Tensor, "batch passages"]
 
@@ -75,7 +100,7 @@ class Student(nn.Module):
 
     Args:
         encoder: Trained in place.
-        settings: Temperatures and reduction.
+        settings: The loss, its temperatures, and how much is in memory at once.
     """
 
     def __init__(self, encoder: DualEncoder, settings: RetrieverTraining) -> None:
@@ -86,20 +111,62 @@ class Student(nn.Module):
 
     def score(self, batch: DistillationBatch) -> Float[Tensor, "batch passages"]:
         """Score each question against its own passages; 0 where there is none."""
-        queries = self.encoder.embed(batch.queries)
-        found = self.encoder.embed(batch.passages)
-        num_questions, num_passages = batch.relevance.shape
-        grid = found.new_zeros(num_questions * num_passages, found.shape[1]).index_copy(0, batch.slots, found)
-        return self.encoder.score(queries, grid.view(num_questions, num_passages, -1))
+        return self._own_scores(batch, *self.embed(batch))
 
     def forward(self, batch: DistillationBatch) -> Float[Tensor, ""]:
-        """Return the divergence from teacher to student, averaged over questions."""
-        return kl_divergence(
-            self.score(batch),
+        """Return the loss, averaged over questions."""
+        queries, passages = self.embed(batch)
+        if self.settings.contrastive_weight:
+            loss = self._mixed(batch, self.encoder.score_all(queries, passages))
+        else:
+            loss = self._distillation(batch, self._own_scores(batch, queries, passages))
+        if self.encoder.is_sparse:
+            loss = loss + self.settings.query_sparsity * search_cost(queries)
+            loss = loss + self.settings.passage_sparsity * search_cost(passages)
+        return loss
+
+    def embed(self, batch: DistillationBatch) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+        """Encode the questions and the passages of all of them."""
+        encode_twice = self.settings.chunk_tokens > 0
+        queries = self.encoder.embed(batch.queries, encode_twice=encode_twice)
+        if batch.vectors is not None:
+            return queries, batch.vectors
+        return queries, self.encoder.embed(batch.passages, encode_twice=encode_twice)
+
+    def _own_scores(
+        self, batch: DistillationBatch, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "batch passages"]:
+        num_questions, num_passages = batch.relevance.shape
+        grid = passages.new_zeros(num_questions * num_passages, passages.shape[1])
+        grid = grid.index_copy(0, batch.slots, passages)
+        return self.encoder.score(queries, grid.view(num_questions, num_passages, -1))
+
+    def _mixed(self, batch: DistillationBatch, score: Float[Tensor, "batch rows"]) -> Float[Tensor, ""]:
+        """Mix both losses, from the scores of each question with the passages of all."""
+        weight = self.settings.contrastive_weight
+        num_questions, num_passages = batch.relevance.shape
+        owner = batch.slots // num_passages
+        own = score[owner, torch.arange(len(owner), device=score.device)]
+        grid = own.new_zeros(num_questions * num_passages).index_copy(0, batch.slots, own)
+        best = batch.relevance.argmax(dim=1) + torch.arange(num_questions, device=score.device) * num_passages
+        contrastive = contrastive_loss(
+            score,
+            torch.searchsorted(batch.slots, best),
+            in_batch_negatives(batch.passage_rows, owner, num_questions=num_questions),
+            temperature=self.temperature,
+        )
+        distillation = self._distillation(batch, grid.view(num_questions, num_passages))
+        return weight * contrastive + (1 - weight) * distillation
+
+    def _distillation(self, batch: DistillationBatch, score: Float[Tensor, "batch passages"]) -> Float[Tensor, ""]:
+        return distillation_loss(
+            score,
             batch.relevance,
+            loss=self.settings.loss,
             student_temperature=self.temperature,
             teacher_temperature=self.settings.teacher_temperature,
             reduction=self.settings.reduction,
+            margin=self.settings.margin,
         )
 
 
@@ -112,6 +179,7 @@ def train_retriever(
     *,
     seed: int,
     folder: Path,
+    vectors: Float[np.ndarray, "corpus dim"] | None = None,
 ) -> TrainingState:
     """Train a student in place.
 
@@ -123,6 +191,8 @@ def train_retriever(
         settings: How long, how fast, how sharp.
         seed: From which the order of questions and dropout follow.
         folder: For checkpoints; an interrupted training goes on from there.
+        vectors: Of all passages of the corpus, in its order, if they are known and the encoder does not change them:
+            then no passage is encoded.
 
     Raises:
         TrainingError: No question has two passages to choose between.
@@ -138,12 +208,21 @@ def train_retriever(
             f"teaches nothing; none of the {len(questions)} training questions has them. Retrieve more passages."
         )
 
+    assert vectors is None or encoder.freezes_passages, "known vectors are of a student that keeps them"
+    if settings.loss != "kl" and settings.reduction != "batch_mean":
+        logger.warning("retriever_training.reduction bears on the divergence alone, not on loss = %r", settings.loss)
+
     def batches_of_step(step: int) -> list[DistillationBatch]:
         chosen = items_of_step(step, num_items=len(taught), items_per_step=settings.questions_per_step, seed=seed)
         size = settings.questions_per_batch or len(chosen)
         return [
             distillation_batch(
-                encoder, [taught[index] for index in chosen[start : start + size]], relevance, corpus, settings
+                encoder,
+                [taught[index] for index in chosen[start : start + size]],
+                relevance,
+                corpus,
+                settings,
+                vectors=vectors,
             )
             for start in range(0, len(chosen), size)
         ]
@@ -158,8 +237,10 @@ def distillation_batch(
     relevance: Mapping[str, PassageRelevance],
     corpus: Corpus,
     settings: RetrieverTraining,
+    *,
+    vectors: Float[np.ndarray, "corpus dim"] | None = None,
 ) -> DistillationBatch:
-    """Tokenize questions and passages and lay out which belong together."""
+    """Tokenize questions, and passages unless their vectors are given, and lay out which belong together."""
     judged = [relevance[question.id] for question in questions]
     counts = [min(len(item.passage_ids), settings.num_passages) for item in judged]
     width = max(counts)
@@ -167,9 +248,13 @@ def distillation_batch(
     for row, (item, count) in enumerate(zip(judged, counts, strict=True)):
         grid[row, :count] = torch.tensor(item.relevance[:count])
     ids = [passage_id for item, count in zip(judged, counts, strict=True) for passage_id in item.passage_ids[:count]]
+    rows = corpus.rows_of(ids)
+    size = {"max_chunk_tokens": settings.chunk_tokens} if settings.chunk_tokens else {}
     return DistillationBatch(
-        queries=encoder.query_chunks([question.text for question in questions]),
-        passages=encoder.passage_chunks(corpus.passages(corpus.rows_of(ids))),
+        queries=encoder.query_chunks([question.text for question in questions], **size),
+        passages=encoder.passage_chunks(corpus.passages(rows), **size) if vectors is None else (),
+        vectors=None if vectors is None else torch.tensor(vectors[rows], dtype=torch.float32),
+        passage_rows=torch.tensor(rows),
         slots=(~torch.isneginf(grid)).flatten().nonzero().squeeze(1),
         relevance=grid,
     )

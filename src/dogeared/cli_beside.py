@@ -1,0 +1,93 @@
+"""The commands beside the method: comparisons, other first retrievals, and baselines to compare with.
+
+Each reads its options, makes one call, and prints. They stand beside the others at the top of the command line; what
+goes wrong in them becomes an exit code there.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dogeared.cli_steps import Config, Data, Out, Overrides, Preset, RankingFolder, make_experiment, say_done
+
+__all__ = ["beside_app"]
+
+beside_app = typer.Typer()
+
+
+@beside_app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="DIR_A", help="A run, one of its rounds, or a TREC run.")],
+    b: Annotated[Path, typer.Argument(metavar="DIR_B", help="The same; gains are of this one.")],
+    split: Annotated[str | None, typer.Option(help="Whose questions; test, else dev, where not said.")] = None,
+    by: Annotated[str, typer.Option(help="The measure by which to list questions that changed.")] = "mrr@10",
+    questions: Annotated[Path | None, typer.Option(help="The questions of TREC runs.")] = None,
+    passages: Annotated[Path | None, typer.Option(help="Passages, to judge TREC runs by answer string.")] = None,
+    language: Annotated[Literal["en", "zh"], typer.Option(help="How they are searched for answers.")] = "en",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two systems question by question, with paired tests."""
+    import dataclasses
+    import json
+
+    from dogeared.reporting.comparison import compare_sides
+    from dogeared.reporting.sides import read_side
+    from dogeared.terminal import print_comparison
+
+    sides = [read_side(path, questions=questions, passages=passages, language=language) for path in (a, b)]
+    found = compare_sides(*sides, split=split, by=by)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False))
+    else:
+        print_comparison(found)
+
+
+@beside_app.command()
+def index_tfidf(
+    data: Data, out: Out, preset: Preset = "cpu", config: Config = None, overrides: Overrides = None
+) -> None:
+    """Make the TF-IDF index of a dataset, to retrieve with in place of BM25's."""
+    from dogeared.pipeline import lexical
+
+    lexical.index_tfidf(out, data=data, experiment=make_experiment(preset, config, overrides))
+    say_done(out)
+
+
+@beside_app.command()
+def fuse(
+    lexical: Annotated[Path, typer.Option(help="A ranking by words, made by `dogeared retrieve`.")],
+    dense: Annotated[Path, typer.Option(help="A ranking by vectors, made by `dogeared retrieve`.")],
+    out: Out,
+    preset: Preset = "cpu",
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Make one ranking of two."""
+    from dogeared.pipeline.starts import fuse_rankings
+
+    fuse_rankings(out, lexical=lexical, dense=dense, experiment=make_experiment(preset, config, overrides))
+    say_done(out)
+
+
+@beside_app.command()
+def train_dpr(
+    data: Data,
+    ranking: RankingFolder,
+    out: Out,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="A student to go on from; else the untouched one.")
+    ] = None,
+    preset: Preset = "cpu",
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a student as DPR is, with answer-bearing or gold passages: a baseline to compare with."""
+    from dogeared.pipeline import steps, supervised
+
+    experiment = make_experiment(preset, config, overrides)
+    if start is None:
+        start = out.with_name(out.name + "-untouched")
+        steps.untouched_retriever(start, experiment=experiment)
+    supervised.train_dpr(out, data=data, ranking=ranking, start=start, experiment=experiment)
+    say_done(out)

@@ -1,0 +1,175 @@
+"""Which teacher an experiment has, and what that teacher needs.
+
+Every teacher says the same kind of thing, so all else stays as it is when another is chosen. This module makes the one
+that the settings name and refuses settings that go with none. What a teacher does is in its own module.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dogeared.artifacts import file_fingerprint
+from dogeared.compute import Precision
+from dogeared.distill.causal import CausalLikelihood, load_causal
+from dogeared.distill.causal_attention import CausalAttention
+from dogeared.distill.cross_encoder import CrossEncoderTeacher
+from dogeared.distill.labels import AnswerString, GivenRelevance, Gold
+from dogeared.distill.likelihood import AnswerLikelihoods
+from dogeared.distill.relevance import Aggregation
+from dogeared.distill.teachers import CrossAttention, Teacher
+from dogeared.errors import ConfigError
+from dogeared.evaluation.answers import Language
+from dogeared.reader.fid import FusionInDecoder
+from dogeared.settings import Settings
+
+__all__ = ["ATTENTION", "TeacherKind", "TeacherSettings", "choose_teacher", "settings_of_teacher"]
+
+TeacherKind = Literal[
+    "cross_attention",
+    "likelihood",
+    "perplexity",
+    "leave_one_out",
+    "perplexity_reduction",
+    "answer_string",
+    "gold",
+    "cross_encoder",
+    "causal_likelihood",
+    "causal_attention",
+    "file",
+]
+
+_LENGTHS: Final = {"causal_likelihood": 512, "causal_attention": 4096}
+_OPTIONS: Final = {
+    "model": ("cross_encoder", *_LENGTHS),
+    "file": ("file",),
+    "max_length_tokens": tuple(_LENGTHS),
+    "num_heads": ("causal_attention",),
+}
+"""Which kinds each option bears on."""
+_NEEDED: Final = {
+    "model": "the name of a model of that kind on the hub, or a folder",
+    "file": "the path of a .jsonl file or a TREC run with relevance for this corpus",
+}
+"""The options that those kinds cannot do without, and what they are."""
+_READERLESS: Final = ("answer_string", "gold", "cross_encoder", "causal_likelihood", "causal_attention", "file")
+
+
+class TeacherSettings(Settings):
+    """Who says which passages of training questions are useful."""
+
+    kind: TeacherKind = "cross_attention"
+    """The reader's attention, the paper's teacher, put together as ``relevance`` says; how likely the reader finds the
+    answer given a passage alone (``likelihood``, of all tokens; ``perplexity``, their mean; ``perplexity_reduction``,
+    against closed book) or given all others (``leave_one_out``), which needs answers; whether the answer's words stand
+    in it (``answer_string``); labels, which is supervised (``gold``); a ``cross_encoder``; how likely any language
+    model finds the answer after the passage, or what it looks at (``causal_likelihood``, ``causal_attention``); or a
+    ``file``."""
+    model: str = ""
+    """Which cross-encoder or language model, where the teacher is one: a name on the hub or a folder."""
+    max_length_tokens: int | None = Field(default=None, ge=8)
+    """Of a language model's prompt; passages are cut at their ends to fit. One passage stands in it with
+    ``causal_likelihood`` (512 where nothing is said), all that are compared with ``causal_attention`` (4096)."""
+    num_heads: int = Field(default=0, ge=0)
+    """With ``causal_attention``, how many heads are asked: those that look most at passages with the answer, on the
+    first 32 questions that tell. All where 0, of which most look elsewhere."""
+    file: str = ""
+    """With ``file``, which: JSON lines with ``question_id``, ``passage_id`` and ``relevance``, or a TREC run. Give
+    relevance for what each round's retriever finds: passages that are not named teach nothing."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        for name, kinds in _OPTIONS.items():
+            if self.kind in kinds and name in _NEEDED and not getattr(self, name):
+                raise ValueError(f'the teacher "{self.kind}" needs teacher.{name}, {_NEEDED[name]}')
+            if self.kind not in kinds and getattr(self, name):
+                raise ValueError(
+                    f'teacher.{name} bears on nothing with the teacher "{self.kind}"; leave it out, or choose '
+                    f"teacher.kind = {', '.join(kinds)}"
+                )
+        return self
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is the trained reader who judges."""
+        return self.kind not in _READERLESS
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How long a language model's prompt may be; 0 where the teacher is none."""
+        return self.max_length_tokens or _LENGTHS.get(self.kind, 0)
+
+
+ATTENTION: Final = TeacherSettings()
+
+
+def choose_teacher(
+    settings: TeacherSettings,
+    *,
+    reader: FusionInDecoder | None,
+    aggregation: Aggregation,
+    language: Language = "en",
+    precision: Precision = "auto",
+) -> Teacher:
+    """Make the teacher that the settings name.
+
+    Args:
+        settings: Which.
+        reader: The trained reader; may be None for teachers that do not read.
+        aggregation: How its attention becomes relevance.
+        language: How an answer is found in a text.
+        precision: Of the models' matrix products.
+
+    Raises:
+        ConfigError: The teacher reads, and there is no reader.
+        DataError: The file of relevance cannot be read.
+        ModelError: The teacher's own model cannot be loaded.
+    """
+    match settings.kind:
+        case "answer_string":
+            return AnswerString(language)
+        case "gold":
+            return Gold()
+        case "cross_encoder":
+            return CrossEncoderTeacher(settings.model, precision=precision)
+        case "causal_likelihood":
+            return CausalLikelihood(*load_causal(settings.model), max_length_tokens=settings.prompt_tokens)
+        case "causal_attention":
+            return CausalAttention(
+                *load_causal(settings.model),
+                max_length_tokens=settings.prompt_tokens,
+                num_heads=settings.num_heads,
+                language=language,
+            )
+        case "file":
+            return GivenRelevance(Path(settings.file))
+    if reader is None:
+        raise ConfigError(
+            f'teacher.kind: the teacher "{settings.kind}" asks a trained reader, and none is given; give one, or '
+            f"choose a teacher that needs none: {', '.join(_READERLESS)}"
+        )
+    if settings.kind == "cross_attention":
+        return CrossAttention(reader, aggregation, precision=precision)
+    return AnswerLikelihoods(reader, settings.kind, precision=precision)
+
+
+def settings_of_teacher(settings: TeacherSettings, *, aggregation: Aggregation, language: Language) -> dict[str, Any]:
+    """Return all that bears on what the teacher says, the content of its file too.
+
+    Raises:
+        DataError: The file of relevance cannot be read.
+    """
+    if settings.kind == "cross_attention":
+        return {"relevance": aggregation.model_dump()}
+    known: dict[str, Any] = {"kind": settings.kind}
+    if settings.kind == "answer_string" or settings.num_heads:
+        known["language"] = language
+    if settings.model:
+        known["model"] = settings.model
+    if settings.prompt_tokens:
+        known["max_length_tokens"] = settings.prompt_tokens
+    if settings.kind == "causal_attention":
+        known["num_heads"] = settings.num_heads
+    if settings.file:
+        known["file"] = file_fingerprint(Path(settings.file))
+    return {"teacher": known}

@@ -1,0 +1,36 @@
+"""The steps of retrieval by words beside BM25's index, which is in ``steps.py``.
+
+An index says itself of which kind it is, so that whatever retrieves by words takes either.
+"""
+
+from pathlib import Path
+
+from dogeared.artifacts import read_manifest
+from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.making import Facts, make_from
+from dogeared.retrieval.bm25 import BM25Retriever
+from dogeared.retrieval.tfidf import TfidfRetriever
+
+__all__ = ["index_tfidf", "load_words"]
+
+_KIND = "index_tfidf"
+
+
+def index_tfidf(out: Path, *, data: Path, experiment: Experiment) -> None:
+    """Make the TF-IDF index of the corpus."""
+
+    def work(folder: Path, facts: Facts) -> None:
+        corpus = Dataset.open(data).corpus
+        TfidfRetriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.tfidf).save(folder)
+
+    make_from(out, _KIND, {"tfidf": experiment.tfidf.model_dump()}, {"data": data}, work)
+
+
+def load_words(folder: Path) -> BM25Retriever | TfidfRetriever:
+    """Open a lexical index, of BM25 or of TF-IDF.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    return TfidfRetriever.load(folder) if read_manifest(folder).kind == _KIND else BM25Retriever.load(folder)

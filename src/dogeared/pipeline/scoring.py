@@ -1,0 +1,107 @@
+"""The step in which a teacher judges passages: the paper's second.
+
+It stands apart from the other steps because so many teachers can do it; which one is the experiment's choice, and what
+it needs and how it judges is in ``distill/``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dogeared.compute import default_device
+from dogeared.data.rankings import read_rankings, write_likelihoods, write_relevance
+from dogeared.data.readings import Readings
+from dogeared.distill.choosing import TeacherSettings, choose_teacher, settings_of_teacher
+from dogeared.distill.likelihood import AnswerLikelihoods, of_whole_answer
+from dogeared.distill.teachers import Teacher
+from dogeared.errors import TrainingError
+from dogeared.pipeline.config import Experiment
+from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.making import Facts, make_from
+from dogeared.reader.fid import FusionInDecoder
+from dogeared.records import Ranking
+
+__all__ = ["LIKELIHOODS_FILE", "RANKINGS_FILE", "RELEVANCE_FILE", "load_reader", "readings_of", "score_passages"]
+
+RANKINGS_FILE = "rankings.parquet"
+RELEVANCE_FILE = "relevance.parquet"
+LIKELIHOODS_FILE = "likelihoods.parquet"
+
+
+def score_passages(
+    out: Path,
+    *,
+    data: Path,
+    ranking: Path,
+    reader: Path | None,
+    experiment: Experiment,
+    splits: Sequence[str],
+    teacher: TeacherSettings | None = None,
+) -> None:
+    """Write down how relevant a teacher finds the passages of each question: the experiment's where none is named.
+
+    Of training questions it scores as many passages as the student will compare, which may be more than a reader reads
+    to answer; of others, where it is the reader that is measured, as many as it reads. A teacher that does not read
+    needs no reader, and does not depend on the one given. Beside the relevance stand the likelihoods of single tokens,
+    where the teacher is one of whole likelihoods: a loss that sums over passages anew for each token wants them.
+
+    Raises:
+        ConfigError: The teacher reads, and there is no reader.
+        TrainingError: The teacher has nothing to say of any training question that has passages.
+    """
+    chosen = teacher or experiment.teacher
+    num_passages = {
+        split: experiment.retriever_training.num_passages if split == "train" else experiment.reader.num_passages
+        for split in splits
+    }
+
+    def work(folder: Path, facts: Facts) -> None:
+        dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
+        judge = choose_teacher(
+            chosen,
+            reader=load_reader(reader, experiment) if chosen.reads and reader is not None else None,
+            aggregation=experiment.relevance,
+            language=experiment.language,
+            precision=experiment.reader_training.precision,
+        )
+        readings = {split: readings_of(dataset, rankings, split, number) for split, number in num_passages.items()}
+        facts |= _write_judgement(folder, judge, readings)
+
+    settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.language)
+    inputs = {"data": data, "ranking": ranking}
+    inputs |= {"reader": reader} if chosen.reads and reader is not None else {}
+    make_from(out, "score_passages", {"num_passages": num_passages, **settings}, inputs, work)
+
+
+def load_reader(folder: Path, experiment: Experiment) -> FusionInDecoder:
+    """Load a trained reader onto the device."""
+    settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
+    return FusionInDecoder.load(settings).to(default_device()).eval()
+
+
+def readings_of(dataset: Dataset, rankings: Mapping[str, Ranking], split: str, num_passages: int) -> Readings:
+    """Name what is read with each question of a split."""
+    return Readings(questions=dataset.split(split), rankings=rankings, corpus=dataset.corpus, num_passages=num_passages)
+
+
+def _write_judgement(folder: Path, teacher: Teacher, readings: Mapping[str, Readings]) -> dict[str, Any]:
+    """Write what a teacher says; return of how many questions it was asked, and of how many it has nothing to say."""
+    if isinstance(teacher, AnswerLikelihoods) and teacher.kind == "likelihood":
+        tokens = [item for some in readings.values() for item in teacher.of_tokens(some)]
+        write_likelihoods(tokens, folder / LIKELIHOODS_FILE)
+        relevance = [of_whole_answer(item) for item in tokens]
+    else:
+        relevance = [item for some in readings.values() for item in teacher.relevance(some)]
+    said = {item.question_id for item in relevance if item.passage_ids}
+    train = readings.get("train")
+    if train is not None:
+        asked = [question.id for index, question in enumerate(train.questions) if train.passage_ids(index)]
+        if asked and said.isdisjoint(asked):
+            raise TrainingError(
+                f"expected a teacher that judges passages of training questions; {type(teacher).__name__} says nothing "
+                f"of any of the {len(asked)}, the first of which is {asked[0]!r}, so that there is nothing to learn. "
+                "Give it what it needs (answers, gold labels, a file made for these questions and passages), or choose "
+                "another teacher.kind"
+            )
+    write_relevance(relevance, folder / RELEVANCE_FILE)
+    return {"num_questions": len(relevance), "num_silent": len(relevance) - len(said)}

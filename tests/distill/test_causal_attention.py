@@ -1,0 +1,123 @@
+"""What a question looks at, against the library's own attention weights of the whole prompt at once."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dogeared.distill.causal_attention import CausalAttention, best_heads, passage_attention
+from dogeared.errors import ModelError
+from tiny_causal import CAUSAL, tiny_causal
+from tiny_readers import PASSAGES, QUESTIONS, tiny_readings
+
+
+@pytest.fixture(params=CAUSAL)
+def kind(request):
+    return request.param
+
+
+def eager_rows(kind, question, passages, share):
+    """The mean over the question's rows of the eager weights, by layer, head and passage token; and whose tokens."""
+    model, tokenizer = tiny_causal(kind)
+    model.set_attn_implementation("eager")
+    ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    owner = [-1] * len(ids)
+    for number, passage in enumerate(passages):
+        tokens = tokenizer(f"{passage.title} {passage.text}", add_special_tokens=False)["input_ids"][:share]
+        ids, owner = ids + tokens, owner + [number] * len(tokens)
+    ends = tokenizer(f"Question: {question} Answer:", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        weights = model(input_ids=torch.tensor([ids + ends]), output_attentions=True).attentions
+    return torch.stack(weights)[:, 0, :, len(ids) :, : len(ids)].mean(dim=2), owner
+
+
+def by_hand(kind, question, passages, *, share=10_000, heads=None):
+    (asked, owner), (empty, _) = (eager_rows(kind, text, passages, share) for text in (question, "N/A"))
+    calibrated = (asked - empty).flatten(0, 1)
+    summed = (calibrated if heads is None else calibrated[heads]).sum(dim=0).tolist()
+    values = []
+    for number in range(len(passages)):
+        own = [value for value, whose in zip(summed, owner, strict=True) if whose == number]
+        mean = sum(own) / len(own)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in own) / len(own))
+        values.append(sum(value for value in own if value >= mean - 2 * spread))
+    return values
+
+
+def test_it_equals_the_librarys_weights(kind, tmp_path):
+    readings = tiny_readings(tmp_path)
+    found = list(CausalAttention(*tiny_causal(kind)).relevance(readings))
+    assert [item.question_id for item in found] == [question.id for question in readings.questions]
+    for index, item in enumerate(found):
+        assert item.passage_ids == readings.passage_ids(index)
+        expected = by_hand(kind, readings.questions[index].text, readings.passages(index)) if item.passage_ids else []
+        assert list(item.relevance) == pytest.approx(expected, abs=1e-5)
+    assert len({round(value, 4) for value in found[4].relevance}) == 4
+
+
+def test_a_question_without_content_says_nothing(kind):
+    of_token, _ = CausalAttention(*tiny_causal(kind)).of_question("N/A", PASSAGES[:3])
+    torch.testing.assert_close(of_token, torch.zeros_like(of_token), rtol=0.0, atol=1e-6)
+
+
+def test_passages_are_cut_to_equal_shares(kind, tmp_path):
+    model, tokenizer = tiny_causal(kind)
+    ends = len(tokenizer(f"Question: {QUESTIONS[0]} Answer:", add_special_tokens=False)["input_ids"])
+    teacher = CausalAttention(model, tokenizer, max_length_tokens=ends + 1 + 3 * 5 + 2)
+    of_token, owner = teacher.of_question(QUESTIONS[0], PASSAGES[:3])
+    assert [int((owner == number).sum()) for number in range(3)] == [5, 3, 5]  # the second has three in all
+    values = passage_attention(of_token.flatten(0, 1), owner, num_passages=3).tolist()
+    assert values == pytest.approx(by_hand(kind, QUESTIONS[0], PASSAGES[:3], share=5), abs=1e-5)
+    with pytest.raises(ModelError, match=r"teacher\.max_length_tokens: expected room for 3 passages and a question of"):
+        CausalAttention(model, tokenizer, max_length_tokens=ends + 3).of_question(QUESTIONS[0], PASSAGES[:3])
+
+
+def test_recording_changes_nothing_and_leaves_nothing_behind(kind):
+    model, tokenizer = tiny_causal(kind)
+    ids, before = torch.tensor([[5, 6, 7, 8]]), model.config._attn_implementation
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+        first, _ = CausalAttention(model, tokenizer).of_question(QUESTIONS[0], PASSAGES[:2])
+        second, _ = CausalAttention(model, tokenizer).of_question(QUESTIONS[0], PASSAGES[:2])
+        assert torch.equal(model(input_ids=ids).logits, logits)
+    assert torch.equal(first, second)
+    assert model.config._attn_implementation == before
+
+
+def test_by_hand_tokens_far_below_the_mean_are_left_out():
+    of_token = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, -9.0, 9.0, 1.0], [0.5, 0.5, 0.5, 0.5, 0.5, -9.0, 9.0, 2.0]])
+    owner = torch.tensor([0, 0, 0, 0, 0, 0, -1, 1])
+    assert passage_attention(of_token, owner, num_passages=2).tolist() == [5.0, 3.0]
+
+
+def test_heads_that_look_at_useful_passages_are_the_best():
+    mass = [torch.tensor([[0.1, 0.9], [0.5, 0.4], [0.3, 0.3]]), torch.tensor([[0.9, 0.0, 0.1], [0, 1, 1], [1, 2, 1.5]])]
+    useful = [torch.tensor([True, False]), torch.tensor([False, True, True])]
+    # Head 0: (0.1 + 0.1) / 2; head 1: (0.5 + 2) / 2; head 2: (0.3 + 3.5) / 2.
+    assert best_heads(mass, useful, num_heads=2).tolist() == [2, 1]
+    assert best_heads(mass, useful, num_heads=9).tolist() == [2, 1, 0]
+
+
+def test_chosen_heads_alone_are_asked(kind, tmp_path):
+    plain = tiny_readings(tmp_path)
+    answers = {3: ("Rome",), 4: ("Paris",), 5: ("the",)}
+    readings = replace(
+        plain, questions=[replace(q, answers=answers.get(index, ())) for index, q in enumerate(plain.questions)]
+    )
+    model, tokenizer = tiny_causal(kind)
+    found = list(CausalAttention(model, tokenizer, num_heads=2).relevance(readings))
+    # Only the questions 3 and 4 have passages both with and without an answer: their second and their third.
+    scores = 0
+    for index, useful in ((3, 1), (4, 2)):
+        assert answers[index][0] in readings.passages(index)[useful].text
+        (asked, owner), (empty, _) = (
+            eager_rows(kind, text, readings.passages(index), 10_000) for text in (plain.questions[index].text, "N/A")
+        )
+        mine = torch.tensor(owner) == useful
+        scores = scores + (asked - empty).flatten(0, 1)[:, mine].sum(dim=1)
+    heads = scores.topk(2).indices.tolist()
+    expected = by_hand(kind, readings.questions[2].text, readings.passages(2), heads=heads)
+    assert list(found[2].relevance) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ModelError, match=r"teacher\.num_heads: expected questions with an answer"):
+        list(CausalAttention(model, tokenizer, num_heads=2).relevance(plain))
