@@ -3,10 +3,14 @@
 Nothing is downloaded and nothing is good: the models know nothing, so that only the machinery is seen to work.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dogeared import progress
 
 # Models as small as these lose more by sharing their work among threads than they win.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +31,17 @@ TINY_OVERRIDES = (
     "rounds.max=1",
     "rounds.keep=all",
 )
+
+
+@pytest.fixture(autouse=True)
+def _quiet_afterwards() -> Iterator[None]:
+    """Take back what a command of the command line did to logs and bars, which outlive it in a test's process."""
+    logger = logging.getLogger("dogeared")
+    handlers, level, listener = logger.handlers[:], logger.level, progress._listener.get()
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    progress.report_to(listener)
 
 
 @pytest.fixture(scope="session")
