@@ -8,7 +8,7 @@ import pytest
 
 from dogeared import api
 from dogeared.artifacts import discard_content, hold, is_discarded, read_manifest
-from dogeared.errors import ArtifactError, ConfigError, TrainingError
+from dogeared.errors import ArtifactError, ConfigError, ModelError, TrainingError
 from dogeared.pipeline.layout import RunFolder
 
 LONGER = ("rounds.max=2", "rounds.keep=best", "num_passages=12", "reader.num_passages=6")
@@ -220,3 +220,9 @@ def test_test_questions_that_cannot_be_judged_are_said_and_left_unmeasured(tiny_
     assert results["untouched"]["test"] is None
     assert results["untouched"]["dev"]["num_questions"] == 6
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_reader_that_does_not_exist_is_said_before_any_work(tiny_data, tiny_settings, tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        go(tiny_data, tmp_path / "run", tiny_settings, "reader.model=./nowhere")
+    assert not (tmp_path / "run" / "untouched").exists()

@@ -13,8 +13,10 @@ Source: Izacard and Grave 2021, section 3.3.
 import logging
 from typing import Any
 
+from dogeared.artifacts import MANIFEST
 from dogeared.distill.choosing import ATTENTION
 from dogeared.errors import TrainingError
+from dogeared.models import resolve_model
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
@@ -37,8 +39,10 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
         strict: Stop where a reader is not worth learning from, instead of saying so and going on.
 
     Raises:
+        ModelError: There is no such reader or retriever.
         TrainingError: The teacher check failed and ``strict`` is set.
     """
+    _check_names(run, experiment)
     _measure_untouched(run, experiment)
     _first_round(run, experiment)
     for number in range(1, experiment.rounds.max + 1):
@@ -57,6 +61,14 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
         number, reason = experiment.rounds.max, "all rounds asked for are done"
     results = collect(run, experiment, last_round=number, stopped=reason)
     return measure_hybrids(run, experiment, results)
+
+
+def _check_names(run: RunFolder, experiment: Experiment) -> None:
+    """Find out that a model's name leads nowhere before any work is done, and not when its turn comes."""
+    if not (run.untouched.retriever / MANIFEST).is_file():
+        resolve_model(experiment.retriever.model)
+    if not (run.round(0).reader / MANIFEST).is_file():
+        resolve_model(experiment.reader.model)
 
 
 def _measure_untouched(run: RunFolder, experiment: Experiment) -> None:
