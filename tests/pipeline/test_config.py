@@ -108,3 +108,10 @@ def test_how_often_a_corpus_is_encoded_follows_from_start_and_student(overrides,
 def test_settings_come_back_from_json_unchanged():
     experiment = load_experiment(preset="cpu", overrides=["retriever_training.student_temperature=0.3"])
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_emdr2_without_likelihoods_is_refused():
+    with pytest.raises(ConfigError, match=r"teacher\.kind"):
+        load_experiment(overrides=["retriever_training.loss=emdr2"])
+    likely = load_experiment(overrides=["retriever_training.loss=emdr2", "teacher.kind=likelihood"])
+    assert likely.retriever_training.loss == "emdr2"

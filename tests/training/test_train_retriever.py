@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,21 @@ def test_the_student_changes_learns_its_teachers_order_and_keeps_it_on_new_quest
     assert start < 0.5
     assert task.agreement(encoder, task.train) > 0.9
     assert task.agreement(encoder, task.held_out) > 0.9
+
+
+def test_emdr2_takes_likelihoods_as_they_are_and_finds_the_passages_that_make_the_answer_likely(
+    encoder, words, tmp_path
+):
+    task = Task(tmp_path, words)
+    likelihoods = {
+        name: replace(item, relevance=tuple(value - 6.0 for value in item.relevance))  # logarithms are not positive
+        for name, item in task.relevance.items()
+    }
+    distil(
+        encoder, task, tmp_path, steps=60, learning_rate=3e-3, loss="emdr2", relevance=likelihoods,
+        teacher_temperature=50.0,  # bears on nothing
+    )  # fmt: skip
+    assert task.agreement(encoder, task.held_out) > 0.8
 
 
 def test_relevance_that_says_nothing_teaches_nothing(encoder, words, tmp_path):

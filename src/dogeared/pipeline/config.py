@@ -126,6 +126,11 @@ def load_experiment(
             f'start_model: expected none with start = "{experiment.start}", which uses no vectors, got '
             f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
         )
+    if experiment.retriever_training.loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
+        raise ConfigError(
+            'retriever_training.loss: emdr2 sums likelihoods of the answer, which teacher.kind = "likelihood" gives '
+            f'(or "file", if it holds such), got {experiment.teacher.kind!r}'
+        )
     return experiment
 
 

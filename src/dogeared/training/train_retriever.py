@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from dogeared.batching import Movable
 from dogeared.data.corpus import Corpus
 from dogeared.distill.contrastive import contrastive_loss, in_batch_negatives
+from dogeared.distill.emdr2 import emdr2_of_answers
 from dogeared.distill.losses import LossName, Reduction, distillation_loss
 from dogeared.distill.sparsity import search_cost
 from dogeared.errors import TrainingError
@@ -49,10 +51,12 @@ class RetrieverTraining(LoopSettings):
     """The student's score is divided by it; by default 1 for dot products and 0.05 for cosines."""
     reduction: Reduction = "batch_mean"
     """Whether the divergence is also divided by the number of passages, as in the reference implementation."""
-    loss: LossName = "kl"
+    loss: LossName | Literal["emdr2"] = "kl"
     """What the student minimizes: the divergence from teacher to student (``kl``); the squared difference of their
-    numbers (``mse``); a hinge over pairs (``max_margin``); the cross-entropy of the teacher's best passage; or InfoNCE
-    with every passage as the positive of those below it, weighted by the teacher."""
+    numbers (``mse``); a hinge over pairs (``max_margin``); the cross-entropy of the teacher's best passage; InfoNCE
+    with every passage as the positive of those below it, weighted by the teacher; or ``emdr2``, which wants the
+    answer's likelihood from the teacher (``teacher.kind = "likelihood"``) and puts the student's weight where it is
+    high."""
     margin: float = Field(default=1.0, gt=0)
     """By how much ``max_margin`` wants the better passage of a pair to score higher, after the temperature."""
     contrastive_weight: float = Field(default=0.0, ge=0, le=1)
@@ -159,6 +163,9 @@ class Student(nn.Module):
         return weight * contrastive + (1 - weight) * distillation
 
     def _distillation(self, batch: DistillationBatch, score: Float[Tensor, "batch passages"]) -> Float[Tensor, ""]:
+        if self.settings.loss == "emdr2":
+            # A likelihood is taken as it is: divided by a temperature it would be none.
+            return emdr2_of_answers(score, batch.relevance, student_temperature=self.temperature)
         return distillation_loss(
             score,
             batch.relevance,
