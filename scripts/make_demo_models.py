@@ -14,15 +14,16 @@ its answer and the passage of another edition that says the same. It never sees 
 
 The reader (a T5 of 1 million parameters) learns cloze questions made from text: the line of an infobox or a sentence
 of one edition of the encyclopedia loses its answer, as in salient-span masking, and the reader writes it from passages
-of another edition, which says the same in other words. It begins with the few words around the answers of two
-passages and ends with twelve whole passages, some about strangers of whom the same is told. Six of ten are no clozes but
+of another edition, which says the same in other words. It begins with the few words around the answers of two passages
+and ends with twelve whole passages, some about strangers of whom the same is told. Six of ten are no clozes but
 questions in the demo's own templates, about the other people: the templates take longer to learn than the demo's few
 minutes. It meets nobody of the demo, and is never told which passage holds an answer.
 
-Three things were found to decide whether it learns at all. Heads of the encoder begin as the word before, the word after
-and the same word elsewhere: then copying appears within 200 steps instead of 1,500. From the first step there is more
-than one answer to choose from: a reader that first learns to copy the only answer ignores questions for good. And it is
-asked beside every step whether a passage is about the person in the question, without which it never looks at names.
+Three things were found to decide whether it learns at all. Heads of the encoder begin as the word before, the word
+after and the same word elsewhere: then copying appears within 200 steps instead of 1,500. From the first step there is
+more than one answer to choose from: a reader that first learns to copy the only answer ignores questions for good. And
+it is asked beside every step whether a passage is about the person in the question; without that it never looks at
+names.
 
 The weights that are shipped were made by these phases in several sittings; a run of this script makes models of the same
 kind, not the same numbers.
