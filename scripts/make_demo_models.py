@@ -25,8 +25,8 @@ more than one answer to choose from: a reader that first learns to copy the only
 it is asked beside every step whether a passage is about the person in the question; without that it never looks at
 names.
 
-The weights that are shipped were made by these phases in several sittings; a run of this script makes models of the same
-kind, not the same numbers.
+The weights that are shipped were made by these phases in several sittings; a run of this script makes models of the
+same kind, not the same numbers.
 
 Source: Izacard et al., "Unsupervised Dense Information Retrieval with Contrastive Learning", TMLR 2022 (crops); Guu et
 al., "REALM: Retrieval-Augmented Language Model Pre-Training", ICML 2020 (salient-span masking).
