@@ -1,6 +1,7 @@
 """A user's files become a dataset: whatever is guessed is said aloud, and what would go wrong later goes wrong here."""
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -172,3 +173,23 @@ def test_what_was_prepared_is_not_read_again_and_other_files_are_refused(tmp_pat
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.jsonl: expected a file that can be read"):
         prepare_data(tmp_path / "data", questions=tmp_path / "absent.jsonl")
+
+
+def test_passages_that_come_with_questions_are_not_held_in_memory(tmp_path):
+    file = tmp_path / "fid.jsonl"
+    with file.open("w", encoding="utf-8") as out:
+        for number in range(2000):
+            ctxs = [
+                {"id": f"p{number}-{place}", "title": "t", "text": f"{number} {place} " + "word " * 400}
+                for place in range(20)
+            ]
+            split = "dev" if number % 10 == 0 else "train"
+            row = {"id": f"q{number}", "question": "what", "answers": ["word"], "ctxs": ctxs, "split": split}
+            out.write(json.dumps(row) + "\n")
+    assert file.stat().st_size > 60_000_000
+    tracemalloc.start()
+    prepare_data(tmp_path / "data", questions=file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30_000_000
+    assert len(Dataset.open(tmp_path / "data").corpus) == 40_000

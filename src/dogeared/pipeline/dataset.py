@@ -3,16 +3,18 @@
 Reading the user's files is a step like any other: it leaves an artifact, and everything after it reads that.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dogeared.artifacts import file_fingerprint, read_manifest
 from dogeared.data.corpus import Corpus, build_corpus
+from dogeared.data.files import Reject
 from dogeared.data.formats import GivenQuestion, iter_passages, iter_questions
 from dogeared.data.questions import assign_splits, check_gold, count_by_split, read_questions_file, write_questions
 from dogeared.data.rankings import read_rankings, write_rankings
@@ -122,19 +124,20 @@ def _prepare(
 ) -> dict[str, Any]:
     skipped: list[DataError] = []
     on_error = skipped.append if skip_bad_rows else None
-    given = list(iter_questions(questions, on_error=on_error))
-    if not given:
-        raise DataError("expected at least one question, found none", file=questions)
-    source = _passages_of(given, questions) if passages is None else iter_passages(passages, on_error=on_error)
-    corpus = build_corpus(source, folder / "corpus")
-    dealt, was_given = assign_splits(given, seed)
+    reading = _Reading(questions, on_error)
+    if passages is None:
+        corpus = build_corpus(reading.passages(), folder / "corpus")
+    else:
+        reading.read()
+        corpus = build_corpus(iter_passages(passages, on_error=on_error), folder / "corpus")
+    dealt, was_given = assign_splits(reading.given, seed)
     counts = count_by_split(dealt)
     if not was_given:
         logger.warning("%s says no splits; dealt by seed %d into %s", questions, seed, _listed(counts))
     _check_splits(dealt, counts, questions)
     check_gold(dealt, corpus)
     write_questions(dealt, folder / _QUESTIONS)
-    rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else _rankings_of(given)
+    rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else reading.rankings
     if rankings:
         _check_rankings(rankings, corpus, ranking or questions)
         write_rankings(rankings, folder / _GIVEN)
@@ -151,37 +154,57 @@ def _prepare(
     }
 
 
-def _passages_of(given: Sequence[GivenQuestion], file: Path) -> Iterator[Passage]:
-    """Return the passages that came with the questions, each once; the same id must mean the same passage."""
-    seen: dict[str, Passage] = {}
-    for one in given:
-        for passage in one.passages or ():
-            if (first := seen.setdefault(passage.id, passage)) is passage:
-                yield passage
-            elif first != passage:
-                raise DataError(
-                    f"expected one passage for each id, found two different ones for {passage.id!r} (the second with "
-                    f"question {one.question.id!r}); give the corpus with --passages",
-                    file=file,
-                    field="ctxs",
-                )
-    if not seen:
-        raise DataError(
-            "expected passages with the questions (ctxs), found none; give a file with --passages", file=file
-        )
+class _Reading:
+    """Reads questions once, and keeps of the passages that come with them nothing but their ids and scores.
 
+    Attributes:
+        given: The questions read so far, without passages.
+        rankings: The rankings that came with them; where they have no scores, the order makes them.
+    """
 
-def _rankings_of(given: Sequence[GivenQuestion]) -> list[Ranking]:
-    """Return the rankings that came with the questions; where they have no scores, the order makes them."""
-    return [
-        Ranking(
-            question_id=one.question.id,
-            passage_ids=tuple(passage.id for passage in one.passages),
-            scores=one.scores or tuple(float(-rank) for rank in range(len(one.passages))),
-        )
-        for one in given
-        if one.passages is not None
-    ]
+    def __init__(self, file: Path, on_error: Reject | None) -> None:
+        self.file = file
+        self.on_error = on_error
+        self.given: list[GivenQuestion] = []
+        self.rankings: list[Ranking] = []
+
+    def read(self) -> None:
+        """Read all questions and leave their passages alone."""
+        for _ in self._questions():
+            pass
+
+    def passages(self) -> Iterator[Passage]:
+        """Read all questions and yield their passages, each once; the same id must mean the same passage."""
+        seen: dict[str, bytes] = {}  # a digest stands for the passage: files of this kind are larger than memory
+        for one in self._questions():
+            for passage in one.passages or ():
+                digest = hashlib.blake2b(f"{passage.title}\0{passage.text}".encode(), digest_size=12).digest()
+                first = seen.get(passage.id)
+                if first is None:
+                    seen[passage.id] = digest
+                    yield passage
+                elif first != digest:
+                    raise DataError(
+                        f"expected one passage for each id, found two different ones for {passage.id!r} (the second "
+                        f"with question {one.question.id!r}); give the corpus with --passages",
+                        file=self.file,
+                        field="ctxs",
+                    )
+        if not seen:
+            raise DataError(
+                "expected passages with the questions (ctxs), found none; give a file with --passages", file=self.file
+            )
+
+    def _questions(self) -> Iterator[GivenQuestion]:
+        for one in iter_questions(self.file, on_error=self.on_error):
+            if one.passages is not None:
+                ids = tuple(passage.id for passage in one.passages)
+                scores = one.scores or tuple(float(-rank) for rank in range(len(ids)))
+                self.rankings.append(Ranking(question_id=one.question.id, passage_ids=ids, scores=scores))
+            self.given.append(replace(one, passages=None, scores=None))
+            yield one
+        if not self.given:
+            raise DataError("expected at least one question, found none", file=self.file)
 
 
 def _check_splits(dealt: Sequence[Question], counts: dict[str, int], file: Path) -> None:
