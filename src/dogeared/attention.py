@@ -7,6 +7,8 @@ large matrix products around it. So on CPUs attention alone goes up to float32 a
 Not here: what is attended to (``reader/cross_attention.py`` records it), and any attention of our own.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,18 +17,44 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["attend", "use_fast_attention"]
+__all__ = ["attend", "attending_by", "use_fast_attention"]
 
 _NAME = "dogeared_sdpa"
 
 
 def use_fast_attention(model: nn.Module) -> None:
     """Let every part of a model that attends by SDPA attend by :func:`attend`; the rest is left as it is."""
-    AttentionInterface.register(_NAME, attend)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    _register(_NAME, attend)
     for part in model.modules():
         if isinstance(part, PreTrainedModel) and part.config._attn_implementation == "sdpa":
             part.set_attn_implementation(_NAME)
+
+
+@contextmanager
+def attending_by(model: PreTrainedModel, name: str, function: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
+    """Let all parts of a model attend by a function of the library's shape for the time of the block.
+
+    Args:
+        model: Switched in place, so one thread at a time may use it.
+        name: Under which the library shall know the function.
+        function: Takes what :func:`attend` takes.
+    """
+    _register(name, function)
+    parts = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
+    before = [config._attn_implementation for config in parts]
+    try:
+        model.set_attn_implementation(name)
+        yield
+    finally:
+        # From the whole to its parts: setting the whole's sets all.
+        for config, implementation in zip(parts, before, strict=True):
+            config._attn_implementation = implementation
+
+
+def _register(name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
+    """Make a function known with SDPA's mask: without one the library drops the padding mask and says nothing."""
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, sdpa_mask)
 
 
 def attend(

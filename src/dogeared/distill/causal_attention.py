@@ -22,15 +22,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
     DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.masking_utils import sdpa_mask
 
-from dogeared.attention import attend
+from dogeared.attention import attend, attending_by
 from dogeared.data.readings import Readings
 from dogeared.distill.causal import before_answer
 from dogeared.errors import ModelError
@@ -209,12 +206,5 @@ def _recorded(model: PreTrainedModel) -> Iterator[dict[int, Tensor]]:
         layers[int(getattr(module, "layer_idx", len(layers)))] = scores.softmax(dim=-1)[0].mean(dim=1).cpu()
         return attend(module, query, key, value, attention_mask, **kwargs)
 
-    with _lock:
-        before = model.config._attn_implementation or "sdpa"
-        AttentionInterface.register(_NAME, record)
-        AttentionMaskInterface.register(_NAME, sdpa_mask)
-        model.set_attn_implementation(_NAME)
-        try:
-            yield layers
-        finally:
-            model.set_attn_implementation(before)
+    with _lock, attending_by(model, _NAME, record):
+        yield layers

@@ -33,10 +33,9 @@ from transformers import (
 )
 from transformers.models.mbart.modeling_mbart import MBartAttention
 
-from dogeared.batching import end_token_id
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
-from dogeared.reader.fid import FusionInDecoder, ReaderSettings
+from dogeared.reader.fid import FusionInDecoder, ReaderSettings, set_special_tokens, special_tokens
 from dogeared.settings import Settings
 
 __all__ = ["CopyingDecoder", "make_copying_reader"]
@@ -105,13 +104,8 @@ def make_copying_reader(
         raise ModelError(
             f"copying decoder: expected a number of heads that divides the encoder's dimension {dim}, got {shape.heads}"
         )
-    special = {
-        "decoder_start_token_id": tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id,
-        "eos_token_id": end_token_id(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    if None in special.values():
-        raise ModelError(f"copying decoder: the tokenizer of {encoder} lacks a start, end or padding token: {special}")
+    start_token_id = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    special = special_tokens(tokenizer, encoder, start_token_id=start_token_id)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         half = _fresh_decoder(model.config.vocab_size, dim, shape, special)
@@ -119,9 +113,7 @@ def make_copying_reader(
         probes = _probes(model, tokenizer, texts, max_length_tokens=settings.max_length_tokens)
         _start_as_copier(half, vectors, probes, start_token_id=special["decoder_start_token_id"])
     whole = EncoderDecoderModel(encoder=model, decoder=half)
-    whole.config.update(special)
-    for name, value in special.items():
-        setattr(whole.generation_config, name, value)
+    set_special_tokens(whole, special)
     return FusionInDecoder(whole, tokenizer, settings)
 
 

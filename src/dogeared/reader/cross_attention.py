@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
-from dogeared.attention import attend
+from dogeared.attention import attend, attending_by
 from dogeared.errors import ModelError
 
 __all__ = ["CrossAttentionRecord", "record_cross_attention"]
@@ -41,11 +40,11 @@ class CrossAttentionRecord:
     Attributes:
         layers: For each layer of the decoder: queries times keys, scaled as the model scales them, before mask and
             softmax.
-        norms: For each layer: how long the value vectors are that attention weighs.
+        values: For each layer: the value vectors that attention weighs.
     """
 
     layers: list[Tensor | None] = field(default_factory=list)
-    norms: list[Tensor | None] = field(default_factory=list)
+    values: list[Tensor | None] = field(default_factory=list)
 
     def scores(self) -> Float[Tensor, "layers batch heads output length"]:
         """Stack the layers. Padding is not masked: its numbers mean nothing."""
@@ -53,7 +52,7 @@ class CrossAttentionRecord:
 
     def value_norms(self) -> Float[Tensor, "layers batch heads length"]:
         """Stack the layers' lengths of values. Padding is not masked: its numbers mean nothing."""
-        return torch.stack(_all_of(self.norms))
+        return torch.stack([layer.float().norm(dim=-1) for layer in _all_of(self.values)])
 
 
 @contextmanager
@@ -68,21 +67,14 @@ def record_cross_attention(model: PreTrainedModel) -> Iterator[CrossAttentionRec
         ModelError: The model has no cross-attention that this module knows.
     """
     modules = _cross_attention_modules(model)
-    record = CrossAttentionRecord(layers=[None] * len(modules), norms=[None] * len(modules))
-    AttentionInterface.register(_NAME, _recording_attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    parts = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
-    before = [config._attn_implementation for config in parts]
+    record = CrossAttentionRecord(layers=[None] * len(modules), values=[None] * len(modules))
     with _lock:
         outer = {id(module): _recorders.get(id(module)) for module in modules}
         _recorders.update({id(module): (record, index) for index, module in enumerate(modules)})
     try:
-        model.set_attn_implementation(_NAME)
-        yield record
+        with attending_by(model, _NAME, _recording_attention):
+            yield record
     finally:
-        # From the whole to its parts: setting the whole's sets all.
-        for config, implementation in zip(parts, before, strict=True):
-            config._attn_implementation = implementation
         with _lock:
             for module, recorder in outer.items():
                 if recorder is None:
@@ -107,7 +99,7 @@ def _recording_attention(
         record, layer = recorder
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         record.layers[layer] = torch.matmul(query.detach(), key.detach().transpose(-1, -2)).float() * scale
-        record.norms[layer] = value.detach().float().norm(dim=-1)
+        record.values[layer] = value.detach()
         # T5 hands its cross-attention a position bias of zeros; without it SDPA builds no mask of that size.
         position_bias = None
     return attend(module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **kwargs)

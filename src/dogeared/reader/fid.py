@@ -42,7 +42,7 @@ from dogeared.models import resolve_model
 from dogeared.records import Passage
 from dogeared.settings import Settings
 
-__all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings"]
+__all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_tokens", "special_tokens"]
 
 logger = logging.getLogger(__name__)
 
@@ -258,17 +258,32 @@ def _warm_started(name: str, tokenizer: PreTrainedTokenizerBase) -> EncoderDecod
         name, name, encoder_dtype=torch.float32, decoder_dtype=torch.float32
     )
     assert isinstance(model, EncoderDecoderModel)
+    set_special_tokens(model, special_tokens(tokenizer, name, start_token_id=tokenizer.cls_token_id))
+    return model
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase, encoder: str, *, start_token_id: object) -> dict[str, int]:
+    """Say which tokens of a plain encoder begin, end and pad what a decoder on top of it writes.
+
+    Raises:
+        ModelError: Its tokenizer lacks one.
+    """
     special = {
-        "decoder_start_token_id": tokenizer.cls_token_id,
+        "decoder_start_token_id": start_token_id,
         "eos_token_id": end_token_id(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
     }
-    if None in special.values():
+    found = {name: value for name, value in special.items() if isinstance(value, int)}
+    if found != special:
         raise ModelError(
-            f"reader.model: {name} is a plain encoder, and its tokenizer lacks a start, an end or a padding token "
+            f"reader.model: {encoder} is a plain encoder, and its tokenizer lacks a start, an end or a padding token "
             f"({special}), without which no decoder can be made of it"
         )
+    return found
+
+
+def set_special_tokens(model: EncoderDecoderModel, special: dict[str, int]) -> None:
+    """Tell a model made of two halves which tokens these are."""
     model.config.update(special)
-    for name_of, value in special.items():
-        setattr(model.generation_config, name_of, value)
-    return model
+    for name, value in special.items():
+        setattr(model.generation_config, name, value)
