@@ -71,6 +71,21 @@ def fuse(
 
 
 @beside_app.command()
+def rerank(
+    ranking: RankingFolder,
+    relevance: Annotated[
+        list[Path], typer.Option(help="Relevance made from it by `dogeared score`; may be given more than once.")
+    ],
+    out: Out,
+) -> None:
+    """Put a ranking into the order of relevance, whoever judged: a cross-encoder, the reader, a file."""
+    from dogeared.pipeline.reranking import rerank
+
+    rerank(out, ranking=ranking, relevance=relevance)
+    say_done(out)
+
+
+@beside_app.command()
 def train_dpr(
     data: Data,
     ranking: RankingFolder,

@@ -56,3 +56,11 @@ def test_nothing_to_measure_on_is_an_error(tmp_path, files):
     empty.write_text('{"id": "q", "question": "Who?", "answers": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match="questions with answers"):
         make_plan(load_experiment(preset="tiny"), questions=empty, passages=files / "passages.jsonl")
+
+
+def test_a_reader_that_marks_spans_is_planned_for_too(files):
+    extractive = ["reader.kind=extractive", "reader.model=demo:encoder", "teacher.kind=passage_posterior"]
+    steps = {step.name: step for step in plan_of(files, *extractive).steps}
+    assert (steps["train_reader"].times, steps["score_passages"].times) == (4, 3)
+    assert steps["train_reader"].seconds > 0
+    assert steps["score_passages"].seconds > 0

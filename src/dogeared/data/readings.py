@@ -22,12 +22,14 @@ class Readings:
         rankings: By question id; a question without one is read without passages.
         corpus: Where the passages are.
         num_passages: How many of each ranking are read, from the top.
+        leave_out_gold: Whether the passages that a question is labelled with are passed over.
     """
 
     questions: Sequence[Question]
     rankings: Mapping[str, Ranking]
     corpus: Corpus
     num_passages: int
+    leave_out_gold: bool = False
 
     def __len__(self) -> int:
         """Return the number of questions."""
@@ -35,8 +37,14 @@ class Readings:
 
     def passage_ids(self, index: int) -> tuple[str, ...]:
         """Name the passages of a question, best first."""
-        ranking = self.rankings.get(self.questions[index].id)
-        return () if ranking is None else ranking.passage_ids[: self.num_passages]
+        question = self.questions[index]
+        ranking = self.rankings.get(question.id)
+        if ranking is None:
+            return ()
+        names = ranking.passage_ids
+        if self.leave_out_gold:
+            names = tuple(name for name in names if name not in question.gold)
+        return names[: self.num_passages]
 
     def passages(self, index: int) -> list[Passage]:
         """Fetch the passages of a question, best first."""

@@ -16,14 +16,25 @@ from dogeared.distill.causal_attention import CausalAttention
 from dogeared.distill.cross_encoder import CrossEncoderTeacher
 from dogeared.distill.labels import AnswerString, GivenRelevance, Gold
 from dogeared.distill.likelihood import AnswerLikelihoods
+from dogeared.distill.posterior import PassagePosterior
 from dogeared.distill.relevance import Aggregation
 from dogeared.distill.teachers import CrossAttention, Teacher
 from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
-from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.extractive import ExtractiveReader
+from dogeared.reader.fid import ReaderSettings
+from dogeared.reader.kinds import Reader
 from dogeared.settings import Settings
 
-__all__ = ["ATTENTION", "TeacherKind", "TeacherSettings", "choose_teacher", "settings_of_teacher"]
+__all__ = [
+    "ATTENTION",
+    "TeacherKind",
+    "TeacherSettings",
+    "check_goes_with",
+    "choose_teacher",
+    "own_judgement",
+    "settings_of_teacher",
+]
 
 TeacherKind = Literal[
     "cross_attention",
@@ -31,6 +42,7 @@ TeacherKind = Literal[
     "perplexity",
     "leave_one_out",
     "perplexity_reduction",
+    "passage_posterior",
     "answer_string",
     "gold",
     "cross_encoder",
@@ -61,7 +73,8 @@ class TeacherSettings(Settings):
     kind: TeacherKind = "cross_attention"
     """The reader's attention, the paper's teacher, put together as ``relevance`` says; how likely the reader finds the
     answer given a passage alone (``likelihood``, of all tokens; ``perplexity``, their mean; ``perplexity_reduction``,
-    against closed book) or given all others (``leave_one_out``), which needs answers; whether the answer's words stand
+    against closed book) or given all others (``leave_one_out``), which needs answers; how likely an extractive reader
+    finds that the passage holds the answer (``passage_posterior``), which needs none; whether the answer's words stand
     in it (``answer_string``); labels, which is supervised (``gold``); a ``cross_encoder``; how likely any language
     model finds the answer after the passage, or what it looks at (``causal_likelihood``, ``causal_attention``); or a
     ``file``."""
@@ -101,12 +114,37 @@ class TeacherSettings(Settings):
 
 
 ATTENTION: Final = TeacherSettings()
+_POSTERIOR: Final = TeacherSettings(kind="passage_posterior")
+
+
+def own_judgement(reader: ReaderSettings) -> TeacherSettings:
+    """Return the teacher that looks at what a reader of this kind does by itself, without any answer."""
+    return _POSTERIOR if reader.kind == "extractive" else ATTENTION
+
+
+def check_goes_with(settings: TeacherSettings, reader: ReaderSettings) -> None:
+    """Refuse a teacher that looks for something that the reader has not.
+
+    Raises:
+        ConfigError: It wants a decoder and there is none, or spans and there are none.
+    """
+    extractive = reader.kind == "extractive"
+    if settings.reads and extractive != (settings.kind == _POSTERIOR.kind):
+        lacking = (
+            "looks at a decoder, which a reader that marks spans has not"
+            if extractive
+            else ("adds up the likelihood of spans, which a reader that writes answers has not")
+        )
+        raise ConfigError(
+            f'teacher.kind: "{settings.kind}" {lacking} (reader.kind = "{reader.kind}"); set teacher.kind = '
+            f'"{own_judgement(reader).kind}", or choose a teacher that needs no reader: {", ".join(_READERLESS)}'
+        )
 
 
 def choose_teacher(
     settings: TeacherSettings,
     *,
-    reader: FusionInDecoder | None,
+    reader: Reader | None,
     aggregation: Aggregation,
     language: Language = "en",
     precision: Precision = "auto",
@@ -121,7 +159,7 @@ def choose_teacher(
         precision: Of the models' matrix products.
 
     Raises:
-        ConfigError: The teacher reads, and there is no reader.
+        ConfigError: The teacher reads, and there is no reader, or one of another kind.
         DataError: The file of relevance cannot be read.
         ModelError: The teacher's own model cannot be loaded.
     """
@@ -148,6 +186,10 @@ def choose_teacher(
             f'teacher.kind: the teacher "{settings.kind}" asks a trained reader, and none is given; give one, or '
             f"choose a teacher that needs none: {', '.join(_READERLESS)}"
         )
+    check_goes_with(settings, reader.settings)
+    if isinstance(reader, ExtractiveReader):
+        return PassagePosterior(reader, precision=precision)
+    assert settings.kind != "passage_posterior", "it goes with extractive readers alone"
     if settings.kind == "cross_attention":
         return CrossAttention(reader, aggregation, precision=precision)
     return AnswerLikelihoods(reader, settings.kind, precision=precision)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from dogeared.distill.choosing import TeacherSettings
+from dogeared.distill.choosing import TeacherSettings, check_goes_with
 from dogeared.distill.relevance import Aggregation
 from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
@@ -70,6 +70,10 @@ class Experiment(Settings):
     """How answers are compared and found in texts."""
     num_passages: int = Field(default=100, ge=2)
     """How many passages are retrieved a question."""
+    leave_out_source: bool = False
+    """For questions made from the passages themselves (``dogeared cloze``), each labelled with the passage it was made
+    from: whether training questions are read, and the student taught, without that passage, which holds their very
+    words. Without it, matching words is all that has to be learned. What is measured stays as it is."""
     bm25: BM25Settings = BM25Settings()
     tfidf: TfidfSettings = TfidfSettings()
     hybrid: HybridSettings = HybridSettings()
@@ -125,6 +129,12 @@ def load_experiment(
         raise ConfigError(
             f'start_model: expected none with start = "{experiment.start}", which uses no vectors, got '
             f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
+        )
+    check_goes_with(experiment.teacher, experiment.reader)
+    if experiment.leave_out_source and experiment.teacher.kind == "gold":
+        raise ConfigError(
+            'leave_out_source: expected false with teacher.kind = "gold", got true; the passages that this teacher '
+            "knows would be the ones left out"
         )
     if experiment.retriever_training.loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
         raise ConfigError(

@@ -18,7 +18,7 @@ from dogeared.evaluation.ranking import evaluate_retrieval, retrieval_by_questio
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.reader.answering import answer_questions
-from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.kinds import Reader
 from dogeared.records import PassageRelevance, Question, Ranking
 
 __all__ = ["MEASURES_FILE", "PREDICTIONS_FILE", "measure"]
@@ -34,7 +34,7 @@ def measure(
     *,
     dataset: Dataset,
     rankings: Mapping[str, Ranking],
-    reader: FusionInDecoder | None,
+    reader: Reader | None,
     relevance: Mapping[str, PassageRelevance],
     experiment: Experiment,
     teacher: Mapping[str, PassageRelevance] | None = None,
@@ -83,7 +83,7 @@ def _answer(
     questions: Sequence[Question],
     rankings: Mapping[str, Ranking],
     dataset: Dataset,
-    reader: FusionInDecoder,
+    reader: Reader,
     experiment: Experiment,
     rows: dict[str, dict[str, Any]],
 ) -> dict[str, float]:

@@ -21,13 +21,13 @@ from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.data.questions import assign_splits, count_by_split
 from dogeared.data.readings import Readings
-from dogeared.distill.choosing import choose_teacher
-from dogeared.distill.teachers import CrossAttention
+from dogeared.distill.choosing import TeacherSettings, choose_teacher, own_judgement
 from dogeared.errors import DataError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.cost import measured_cost
 from dogeared.reader.answering import answer_questions
-from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.extractive import ExtractiveReader
+from dogeared.reader.kinds import Reader, open_reader
 from dogeared.records import PassageRelevance, Question, Ranking
 from dogeared.retrieval.dense import encode_corpus
 from dogeared.retrieval.dual_encoder import DualEncoder
@@ -169,8 +169,11 @@ class _Probe:
             def work(asked: Sequence[Question]) -> None:
                 readings = self._readings(asked, num_passages)
                 passages = [readings.passages(index) for index in range(len(readings))]
-                answers = [question.answers[0] for question in asked]
-                batch = reader.batch([question.text for question in asked], passages, answers=answers)
+                texts = [question.text for question in asked]
+                if isinstance(reader, ExtractiveReader):
+                    batch = reader.batch(texts, passages, answers=[question.answers for question in asked])
+                else:
+                    batch = reader.batch(texts, passages, answers=[question.answers[0] for question in asked])
                 with autocast(settings.precision, default_device()):
                     reader(batch).backward()
 
@@ -188,21 +191,10 @@ class _Probe:
     def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
         reader, num_passages = self._reader().eval(), self.experiment.reader.num_passages
         num_compared = self.experiment.retriever_training.num_passages
-        teacher = CrossAttention(reader, self.experiment.relevance, precision=self.experiment.reader_training.precision)
-        score, score_mb = look, _ = self._seconds_a_question(
-            lambda asked: list(teacher.relevance(self._readings(asked, num_compared)))
-        )
-        if self.experiment.teacher.kind != "cross_attention":
-            other = choose_teacher(
-                self.experiment.teacher,
-                reader=reader,
-                aggregation=self.experiment.relevance,
-                language=self.experiment.language,
-                precision=self.experiment.reader_training.precision,
-            )
-            score, score_mb = self._seconds_a_question(
-                lambda asked: list(other.relevance(self._readings(asked, num_compared)))
-            )
+        own = own_judgement(self.experiment.reader)
+        score, score_mb = look, _ = self._judge(own, reader, num_compared)
+        if self.experiment.teacher.kind != own.kind:
+            score, score_mb = self._judge(self.experiment.teacher, reader, num_compared)
         answer, answer_mb = self._seconds_a_question(
             lambda asked: answer_questions(reader, self._readings(asked, num_passages))
         )
@@ -218,6 +210,16 @@ class _Probe:
                 memory_mb=answer_mb,
             ),
         ]
+
+    def _judge(self, settings: TeacherSettings, reader: Reader, num_passages: int) -> tuple[float, float]:
+        teacher = choose_teacher(
+            settings,
+            reader=reader,
+            aggregation=self.experiment.relevance,
+            language=self.experiment.language,
+            precision=self.experiment.reader_training.precision,
+        )
+        return self._seconds_a_question(lambda asked: list(teacher.relevance(self._readings(asked, num_passages))))
 
     def _train_retriever(self, *, times: int) -> PlannedStep:
         settings = self.experiment.retriever_training
@@ -258,8 +260,8 @@ class _Probe:
             memory_mb=cost["peak_mb"] + vectors,
         )
 
-    def _reader(self) -> FusionInDecoder:
-        return FusionInDecoder.load(self.experiment.reader).to(default_device())
+    def _reader(self) -> Reader:
+        return open_reader(self.experiment.reader, language=self.experiment.language).to(default_device())
 
     def _readings(self, asked: Sequence[Question], num_passages: int) -> Readings:
         return Readings(questions=asked, rankings=self.rankings, corpus=self.corpus, num_passages=num_passages)

@@ -14,7 +14,7 @@ import logging
 from typing import Any
 
 from dogeared.artifacts import MANIFEST
-from dogeared.distill.choosing import ATTENTION
+from dogeared.distill.choosing import own_judgement
 from dogeared.errors import TrainingError
 from dogeared.models import resolve_model
 from dogeared.pipeline import steps
@@ -113,6 +113,7 @@ def _distilled_round(run: RunFolder, experiment: Experiment, number: int) -> Non
 
 def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> None:
     here, data = run.round(number), run.data
+    own = own_judgement(experiment.reader)
     kept = run.round(number - 1).reader if number and experiment.rounds.reader == "kept" else None
     steps.train_reader(
         here.reader, data=data, ranking=here.ranking, experiment=experiment, round_number=number, start=kept
@@ -124,9 +125,9 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
         reader=here.reader,
         experiment=experiment,
         splits=["dev", "test"],
-        teacher=ATTENTION,
+        teacher=own,
     )
-    teacher = None if experiment.teacher.kind == ATTENTION.kind else here.teacher_eval
+    teacher = None if experiment.teacher.kind == own.kind else here.teacher_eval
     if teacher is not None:
         steps.score_passages(
             teacher, data=data, ranking=here.ranking, reader=here.reader, experiment=experiment, splits=["dev"]

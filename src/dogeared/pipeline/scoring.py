@@ -18,10 +18,18 @@ from dogeared.errors import TrainingError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.making import Facts, make_from
-from dogeared.reader.fid import FusionInDecoder
+from dogeared.reader.kinds import Reader, open_reader
 from dogeared.records import Ranking
 
-__all__ = ["LIKELIHOODS_FILE", "RANKINGS_FILE", "RELEVANCE_FILE", "load_reader", "readings_of", "score_passages"]
+__all__ = [
+    "LIKELIHOODS_FILE",
+    "RANKINGS_FILE",
+    "RELEVANCE_FILE",
+    "load_reader",
+    "noted_source",
+    "readings_of",
+    "score_passages",
+]
 
 RANKINGS_FILE = "rankings.parquet"
 RELEVANCE_FILE = "relevance.parquet"
@@ -64,24 +72,40 @@ def score_passages(
             language=experiment.language,
             precision=experiment.reader_training.precision,
         )
-        readings = {split: readings_of(dataset, rankings, split, number) for split, number in num_passages.items()}
+        readings = {
+            split: readings_of(dataset, rankings, split, number, experiment) for split, number in num_passages.items()
+        }
         facts |= _write_judgement(folder, judge, readings)
 
     settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.language)
     inputs = {"data": data, "ranking": ranking}
     inputs |= {"reader": reader} if chosen.reads and reader is not None else {}
-    make_from(out, "score_passages", {"num_passages": num_passages, **settings}, inputs, work)
+    settings = {"num_passages": num_passages, **settings, **(noted_source(experiment) if "train" in splits else {})}
+    make_from(out, "score_passages", settings, inputs, work)
 
 
-def load_reader(folder: Path, experiment: Experiment) -> FusionInDecoder:
+def noted_source(experiment: Experiment) -> dict[str, bool]:
+    """Return what goes into a manifest where training questions are read without their source; else nothing."""
+    return {"leave_out_source": True} if experiment.leave_out_source else {}
+
+
+def load_reader(folder: Path, experiment: Experiment) -> Reader:
     """Load a trained reader onto the device."""
     settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
-    return FusionInDecoder.load(settings).to(default_device()).eval()
+    return open_reader(settings, language=experiment.language).to(default_device()).eval()
 
 
-def readings_of(dataset: Dataset, rankings: Mapping[str, Ranking], split: str, num_passages: int) -> Readings:
-    """Name what is read with each question of a split."""
-    return Readings(questions=dataset.split(split), rankings=rankings, corpus=dataset.corpus, num_passages=num_passages)
+def readings_of(
+    dataset: Dataset, rankings: Mapping[str, Ranking], split: str, num_passages: int, experiment: Experiment
+) -> Readings:
+    """Name what is read with each question of a split; a training question maybe without its source."""
+    return Readings(
+        questions=dataset.split(split),
+        rankings=rankings,
+        corpus=dataset.corpus,
+        num_passages=num_passages,
+        leave_out_gold=experiment.leave_out_source and split == "train",
+    )
 
 
 def _write_judgement(folder: Path, teacher: Teacher, readings: Mapping[str, Readings]) -> dict[str, Any]:

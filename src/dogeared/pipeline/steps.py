@@ -19,8 +19,15 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.lexical import load_words
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.measure import measure
-from dogeared.pipeline.scoring import RANKINGS_FILE, RELEVANCE_FILE, load_reader, readings_of, score_passages
-from dogeared.reader.fid import FusionInDecoder
+from dogeared.pipeline.scoring import (
+    RANKINGS_FILE,
+    RELEVANCE_FILE,
+    load_reader,
+    noted_source,
+    readings_of,
+    score_passages,
+)
+from dogeared.reader.kinds import open_reader
 from dogeared.retrieval.bm25 import BM25Retriever
 from dogeared.retrieval.dense import DenseRetriever, encode_corpus, open_index, reuse_vectors
 from dogeared.retrieval.dual_encoder import DualEncoder
@@ -28,7 +35,7 @@ from dogeared.retrieval.given import GivenRetriever
 from dogeared.retrieval.index import ExactIndex
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import seed_of
-from dogeared.training.train_reader import train_reader as train_reader_in_place
+from dogeared.training.train_readers import train_reader_in_place
 from dogeared.training.train_retriever import train_retriever as train_retriever_in_place
 
 __all__ = [
@@ -93,23 +100,22 @@ def train_reader(
             start.
     """
     seed = seed_of(experiment.seed, "reader", round_number)
-    begun = (
-        experiment.reader if start is None else experiment.reader.model_copy(update={"model": str(start.absolute())})
-    )
+    begun = experiment.reader.model_copy(update={} if start is None else {"model": str(start.absolute())})
     training = experiment.reader_training.model_copy(update={} if start is None else {"curriculum_steps": 0})
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         torch.manual_seed(seed)  # for weights that have no pretrained start, such as fresh cross-attention
-        reader = FusionInDecoder.load(begun).to(default_device())
+        reader = open_reader(begun, language=experiment.language).to(default_device())
+        several = experiment.reader.num_passages
         state = train_reader_in_place(
             reader,
-            readings_of(dataset, rankings, "train", experiment.reader.num_passages),
+            readings_of(dataset, rankings, "train", several, experiment),
             training,
             seed=seed,
             folder=work_folder(out),
             language=experiment.language,
-            dev_readings=readings_of(dataset, rankings, "dev", experiment.reader.num_passages),
+            dev_readings=readings_of(dataset, rankings, "dev", several, experiment),
         )
         _note_training(facts, state)
         reader.save(folder)
@@ -119,6 +125,7 @@ def train_reader(
         "reader_training": training.model_dump(exclude={"save_every_seconds"}),
         "language": experiment.language,
         "seed": seed,
+        **noted_source(experiment),
     }
     inputs = {"data": data, "ranking": ranking} | ({"start": start} if start is not None else {})
     make_from(out, "train_reader", settings, inputs, work)

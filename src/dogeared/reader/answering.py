@@ -1,12 +1,17 @@
 """Run a trained reader over many questions.
 
-Generation needs the passages that each question shall be answered from; it does not retrieve.
+Answering needs the passages that each question shall be answered from; it does not retrieve.
 """
+
+from collections.abc import Sequence
 
 from dogeared.compute import Precision, autocast
 from dogeared.data.readings import Readings
 from dogeared.progress import bar
-from dogeared.reader.fid import FusionInDecoder, ReaderSettings
+from dogeared.reader.extractive import ExtractiveReader
+from dogeared.reader.fid import ReaderSettings
+from dogeared.reader.kinds import Reader
+from dogeared.records import Passage
 
 __all__ = ["answer_questions", "questions_per_batch"]
 
@@ -18,14 +23,20 @@ def questions_per_batch(settings: ReaderSettings) -> int:
     return max(1, _TOKENS_AT_ONCE // (max(1, settings.num_passages) * settings.max_length_tokens))
 
 
-def answer_questions(reader: FusionInDecoder, readings: Readings, *, precision: Precision = "auto") -> list[str]:
+def answer_questions(reader: Reader, readings: Readings, *, precision: Precision = "auto") -> list[str]:
     """Write one answer to each question, in their order."""
     reader.eval()
     answers: list[str] = []
     with bar("answer questions", total=len(readings), unit="questions") as progress:
         for part in readings.batches(questions_per_batch(reader.settings)):
-            batch = reader.batch([readings.questions[i].text for i in part], [readings.passages(i) for i in part])
+            texts, passages = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
             with autocast(precision, reader.device):
-                answers += [answer.strip() for answer in reader.generate(batch)]
+                answers += [answer.strip() for answer in _answer(reader, texts, passages)]
             progress.advance(len(part))
     return answers
+
+
+def _answer(reader: Reader, questions: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[str]:
+    if isinstance(reader, ExtractiveReader):
+        return reader.generate(reader.batch(questions, passages))
+    return reader.generate(reader.batch(questions, passages))

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,12 @@ logger = logging.getLogger(__name__)
 class ReaderSettings(Settings):
     """What a reader is, apart from its weights."""
 
+    # Left out of what is written down where it is the paper's: readers made before there was a choice stay the same.
+    kind: Literal["fusion_in_decoder", "extractive"] = Field(
+        default="fusion_in_decoder", exclude_if=lambda kind: kind == "fusion_in_decoder"
+    )
+    """The paper's reader, which writes answers; or one that marks a span of a passage, which any encoder learns in
+    minutes: it says nothing that is not in the passages word for word."""
     model: str = "t5-small"
     """The start of every round's reader: a name on the hub, a folder, or ``demo:reader`` for the shipped one."""
     num_passages: int = Field(default=20, ge=0)
@@ -57,7 +63,7 @@ class ReaderSettings(Settings):
     max_length_tokens: int = Field(default=250, ge=8)
     """Question, title and text of one passage together; what is longer is cut at its end."""
     max_answer_tokens: int = Field(default=32, ge=2)
-    """The longest answer to learn or to generate."""
+    """The longest answer to learn, to generate or to mark."""
     num_beams: int = Field(default=1, ge=1)
     """Beams of the search for an answer; 1 is greedy."""
 
