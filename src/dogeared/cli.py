@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from dogeared import __version__
 from dogeared.cli_beside import beside_app
 from dogeared.cli_data import data_app
+from dogeared.cli_serve import serve_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
 
@@ -46,7 +47,6 @@ app = typer.Typer(
 )
 
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
-Hybrid = Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25) too, and fuse what both find.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -167,44 +167,6 @@ def cloze(
 
 
 @app.command()
-def ask(
-    folder: RunFolderArgument,
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    k: Annotated[int | None, typer.Option("-k", help="How many passages to read.")] = None,
-    rerank: Annotated[bool, typer.Option(help="Order the passages by the reader's relevance.")] = False,
-    hybrid: Hybrid = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Answer a question with the best round of a run."""
-    from dogeared.api import load
-
-    answered = load(folder, hybrid=hybrid).ask(question, k=k, rerank=rerank)
-    if as_json:
-        _print_json({"answer": answered.answer, "passages": [_found(item) for item in answered.passages]})
-        return
-    print(answered.answer or "(no answer)")
-    _print_found(answered.passages)
-
-
-@app.command()
-def search(
-    folder: RunFolderArgument,
-    question: Annotated[str, typer.Argument(help="What to search for.")],
-    k: Annotated[int, typer.Option("-k", help="How many passages to list.")] = 10,
-    hybrid: Hybrid = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the passages that the best round of a run finds."""
-    from dogeared.api import load
-
-    found = load(folder, hybrid=hybrid).search(question, k=k)
-    if as_json:
-        _print_json({"passages": [_found(item) for item in found]})
-        return
-    _print_found(found)
-
-
-@app.command()
 def report(folder: RunFolderArgument) -> None:
     """Write the report of a run anew."""
     from dogeared.pipeline.layout import RunFolder
@@ -215,6 +177,7 @@ def report(folder: RunFolderArgument) -> None:
 
 app.add_typer(beside_app)
 app.add_typer(data_app)
+app.add_typer(serve_app)
 app.add_typer(steps_app)
 
 
@@ -229,29 +192,6 @@ def _set_up_output(*, verbose: bool, quiet: bool) -> None:
 
     logging.getLogger("dogeared").setLevel(logging.INFO if verbose else logging.WARNING)
     set_up(quiet=quiet)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _found(item: Any) -> dict[str, Any]:
-    passage = item.passage
-    return {
-        "id": passage.id,
-        "title": passage.title,
-        "text": passage.text,
-        "score": item.score,
-        "relevance": item.relevance,
-    }
-
-
-def _print_found(found: Any) -> None:
-    from dogeared.terminal import print_passages
-
-    print_passages(found)
 
 
 def _print_results(results: dict[str, Any], out: Path) -> None:

@@ -2,7 +2,8 @@
 
 A ``QuestionAnswering`` holds a retriever and the reader that belongs to it, loaded once. A question becomes passages,
 an answer, and how relevant the reader found each passage; answer and relevance come from one encoding of the passages.
-Any number of threads may ask: the models are used by one at a time.
+Questions that are asked together are encoded and read together. Any number of threads may ask: the models are used by
+one at a time.
 
 There is no HTTP here, no argument parsing, no training and no printing.
 """
@@ -11,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import torch
 
 from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.distill.relevance import PAPER, Aggregation
-from dogeared.distill.teachers import fused_relevance
-from dogeared.errors import DataError
+from dogeared.errors import ArtifactError, DataError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.hybrids import load_hybrid
@@ -27,12 +28,34 @@ from dogeared.pipeline.results import read_experiment, read_results
 from dogeared.pipeline.selection import Name
 from dogeared.pipeline.starts import load_start
 from dogeared.pipeline.steps import load_reader, load_retriever
-from dogeared.reader.fid import FusionInDecoder
-from dogeared.reader.text_tokens import text_tokens
+from dogeared.reader.answering import questions_per_batch
+from dogeared.reader.kinds import Reader
 from dogeared.records import Passage, Question
 from dogeared.retrieval.base import Retriever
+from dogeared.retrieval.dense import DenseRetriever
+from dogeared.serving.reading import PassageAttention, judge, read
 
-__all__ = ["Answered", "Found", "QuestionAnswering"]
+__all__ = ["Answered", "Asked", "Found", "QuestionAnswering", "Side"]
+
+Side = Literal["before", "after"]
+"""Which retriever: the one that the run started from, or that of its best round."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A question as it is asked.
+
+    Attributes:
+        question: Any text that is not blank.
+        k: How many passages; as many as the reader was trained with where None. More cost more, linearly.
+        side: Which retriever finds them.
+        attention: Whether to tell what each answer token saw.
+    """
+
+    question: str
+    k: int | None = None
+    side: Side = "after"
+    attention: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +66,13 @@ class Found:
         passage: The passage.
         score: The retriever's; comparable within one question only.
         relevance: The reader's; comparable within one question only. None where no reader was asked.
+        attention: What each answer token saw of it; None where nobody asked or the reader has no decoder.
     """
 
     passage: Passage
     score: float
     relevance: float | None = None
+    attention: PassageAttention | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +83,17 @@ class Answered:
         question: As it was asked, without surrounding space.
         answer: What the reader wrote; may be empty.
         passages: All that the reader read, best first.
+        confidence: How sure the reader was, from 0 to 1.
+        side: Which retriever found the passages.
+        answer_tokens: The answer token by token, the end token too; empty where attention was not asked for.
     """
 
     question: str
     answer: str
     passages: tuple[Found, ...]
+    confidence: float
+    side: Side = "after"
+    answer_tokens: tuple[str, ...] = ()
 
 
 class QuestionAnswering:
@@ -73,22 +104,25 @@ class QuestionAnswering:
         reader: Reads them.
         corpus: Where the passages are.
         round: What retriever and reader are of: the number of a round, or ``untouched``.
-        aggregation: How the reader's attention becomes relevance.
+        aggregation: How the reader's attention becomes relevance; an extractive reader does not ask.
         precision: Of the reader's matrix products.
+        before: What the run started from, to compare with; None where nobody will, or there is none.
     """
 
     def __init__(
         self,
         *,
         retriever: Retriever,
-        reader: FusionInDecoder,
+        reader: Reader,
         corpus: Corpus,
         round: Name,  # noqa: A002 - the project's word
         aggregation: Aggregation = PAPER,
         precision: Precision = "auto",
+        before: Retriever | None = None,
     ) -> None:
         self.round: Name = round
         self._retriever = retriever
+        self._before = before
         self._reader = reader.eval()
         self._corpus = corpus
         self._aggregation = aggregation
@@ -96,7 +130,7 @@ class QuestionAnswering:
         self._models = Lock()
 
     @classmethod
-    def open(cls, folder: Path, *, hybrid: bool = False) -> "QuestionAnswering":
+    def open(cls, folder: Path, *, hybrid: bool = False, both: bool = False) -> "QuestionAnswering":
         """Load the best round of a finished run.
 
         Where the untouched student is best, it is read by the reader of the first retrieval.
@@ -104,6 +138,7 @@ class QuestionAnswering:
         Args:
             folder: The directory of the run.
             hybrid: Fuse the retriever with BM25; the reader gets what both find.
+            both: Load the retriever that the run started from as well, if it can find anything for new questions.
 
         Raises:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
@@ -116,8 +151,10 @@ class QuestionAnswering:
         if hybrid:
             retriever = load_hybrid(run, best, retriever, experiment)
         reader_round = run.round(0 if best == "untouched" else best)
+        before = load_start(run, experiment) if both and experiment.start != "given" else None
         return cls(
             retriever=retriever,
+            before=before,
             reader=load_reader(reader_round.reader, experiment),
             corpus=Dataset.open(run.data).corpus,
             round=best,
@@ -130,19 +167,31 @@ class QuestionAnswering:
         """What reports call the retriever."""
         return self._retriever.name
 
-    def search(self, question: str, *, k: int = 10) -> list[Found]:
+    @property
+    def sides(self) -> dict[Side, str]:
+        """Which retrievers there are, and what reports call them."""
+        before: dict[Side, str] = {} if self._before is None else {"before": self._before.name}
+        return {**before, "after": self._retriever.name}
+
+    def search(self, question: str, *, k: int = 10, side: Side = "after") -> list[Found]:
         """List passages for a question, best first; the reader is not asked.
 
         Args:
             question: Any text that is not blank.
             k: How many at most; fewer come where the retriever has no more.
+            side: Which retriever.
 
         Raises:
             DataError: The question is blank, or ``k`` is less than 1.
+            ArtifactError: There is no such retriever.
         """
-        text = _checked(question, k)
+        return self.search_many([Asked(question=question, k=k, side=side)])[0]
+
+    def search_many(self, asked: Sequence[Asked]) -> list[list[Found]]:
+        """List passages for several questions at once, as ``search`` does for one."""
+        texts = [_checked(one.question, one.k) for one in asked]
         with self._models:
-            return self._search(text, k)
+            return self._search(texts, asked)
 
     def ask(self, question: str, *, k: int | None = None, rerank: bool = False) -> Answered:
         """Answer a question from passages.
@@ -155,33 +204,107 @@ class QuestionAnswering:
         Raises:
             DataError: The question is blank, or ``k`` is less than 1.
         """
-        text = _checked(question, k)
-        k = self._reader.settings.num_passages if k is None else k
-        with self._models:
-            found = self._search(text, k) if k else []  # a reader trained without passages answers without
-            answer, relevance = self._read(text, [one.passage for one in found])
-        judged = [replace(one, relevance=value) for one, value in zip(found, relevance, strict=True)]
-        if rerank:
-            judged = [one for _, one in sorted(zip(relevance, judged, strict=True), key=lambda pair: -pair[0])]
-        return Answered(question=text, answer=answer, passages=tuple(judged))
+        (answered,) = self.ask_many([Asked(question=question, k=k)])
+        if not rerank:
+            return answered
+        return replace(answered, passages=tuple(sorted(answered.passages, key=lambda one: -(one.relevance or 0.0))))
 
-    def _search(self, text: str, k: int) -> list[Found]:
-        (ranking,) = self._retriever.retrieve([Question(id="", text=text)], k)
-        passages = self._corpus.passages(self._corpus.rows_of(ranking.passage_ids))
-        return [Found(passage=passage, score=score) for passage, score in zip(passages, ranking.scores, strict=True)]
+    def ask_many(self, asked: Sequence[Asked]) -> list[Answered]:
+        """Answer several questions at once, each as if it were asked alone, up to rounding.
+
+        Raises:
+            DataError: A question is blank, or its ``k`` is less than 1.
+            ArtifactError: There is no such retriever.
+        """
+        texts = [_checked(one.question, one.k) for one in asked]
+        with self._models:
+            found = self._search(texts, asked)
+            most = max((len(passages) for passages in found), default=0)
+            size = questions_per_batch(self._reader.settings.model_copy(update={"num_passages": most}))
+            answered: list[Answered] = []
+            for start in range(0, len(texts), size):
+                part = slice(start, start + size)
+                answered += self._read(texts[part], found[part], asked[part])
+        return answered
+
+    def judge(self, question: str, passages: Sequence[Passage]) -> list[float]:
+        """Return the reader's relevance of given passages, which need not be of the corpus.
+
+        Raises:
+            DataError: The question is blank.
+        """
+        text = _checked(question, None)
+        with self._models:
+            return judge(self._reader, text, passages, aggregation=self._aggregation, precision=self._precision)
 
     @torch.inference_mode()
-    def _read(self, text: str, passages: Sequence[Passage]) -> tuple[str, list[float]]:
-        """Encode once; look at the first step of the decoder, then let it write."""
-        batch = self._reader.batch([text], [passages])
-        text_only = self._aggregation.input_tokens == "passage"
-        counted = text_tokens(self._reader, [text], [passages]) if text_only else None
-        with autocast(self._precision, self._reader.device):
-            fused = self._reader.fuse(batch)
-            relevance = fused_relevance(self._reader, fused, self._aggregation, counted=counted)
-            ids = self._reader.generate_ids(fused)
-        (answer,) = self._reader.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return answer.strip(), relevance[0].tolist()
+    def embed(self, texts: Sequence[str], *, as_passages: bool = False) -> list[list[float]]:
+        """Return the vectors of the best retriever.
+
+        Raises:
+            ArtifactError: It searches by words and has none.
+        """
+        if not isinstance(self._retriever, DenseRetriever) or self._retriever.encoder.is_sparse:
+            raise ArtifactError(
+                f"expected a retriever with dense vectors, got {self._retriever.name}, which searches by words; "
+                "the best round of this run is no dense one, or the run was opened as a hybrid"
+            )
+        encoder = self._retriever.encoder.eval()
+        passages = [Passage(id="", title="", text=text) for text in texts]
+        with self._models, autocast(self._retriever.precision, encoder.device):
+            chunks = encoder.passage_chunks(passages) if as_passages else encoder.query_chunks(texts)
+            return encoder.embed([chunk.to(encoder.device) for chunk in chunks]).tolist()
+
+    def _search(self, texts: Sequence[str], asked: Sequence[Asked]) -> list[list[Found]]:
+        """Retrieve for all questions that want as many passages of the same retriever at once."""
+        default = self._reader.settings.num_passages
+        alike: dict[tuple[Side, int], list[int]] = {}
+        for number, one in enumerate(asked):
+            alike.setdefault((one.side, default if one.k is None else one.k), []).append(number)
+        found: list[list[Found]] = [[] for _ in asked]
+        for (side, k), numbers in alike.items():
+            if k == 0:  # a reader trained without passages answers without
+                continue
+            questions = [Question(id=str(number), text=texts[number]) for number in numbers]
+            for number, ranking in zip(numbers, self._side(side).retrieve(questions, k), strict=True):
+                passages = self._corpus.passages(self._corpus.rows_of(ranking.passage_ids))
+                pairs = zip(passages, ranking.scores, strict=True)
+                found[number] = [Found(passage=passage, score=score) for passage, score in pairs]
+        return found
+
+    def _side(self, side: Side) -> Retriever:
+        retriever = self._retriever if side == "after" else self._before
+        if retriever is None:
+            raise ArtifactError(
+                "retriever: expected a retriever that the run started from, but it was not loaded, or the run started "
+                'from a given ranking, which finds nothing for new questions; ask for "after"'
+            )
+        return retriever
+
+    def _read(self, texts: Sequence[str], found: Sequence[Sequence[Found]], asked: Sequence[Asked]) -> list[Answered]:
+        readings = read(
+            self._reader,
+            texts,
+            [[one.passage for one in passages] for passages in found],
+            aggregation=self._aggregation,
+            precision=self._precision,
+            attention=[one.attention for one in asked],
+        )
+        answered = []
+        for text, passages, one, reading in zip(texts, found, asked, readings, strict=True):
+            seen = reading.attention or (None,) * len(passages)
+            judged = zip(passages, reading.relevance, seen, strict=True)
+            answered.append(
+                Answered(
+                    question=text,
+                    answer=reading.answer,
+                    passages=tuple(replace(p, relevance=value, attention=saw) for p, value, saw in judged),
+                    confidence=reading.confidence,
+                    side=one.side,
+                    answer_tokens=reading.answer_tokens,
+                )
+            )
+        return answered
 
 
 def _load_retriever(run: RunFolder, best: Name, experiment: Experiment) -> Retriever:

@@ -6,6 +6,7 @@ Only drawing is here. Bars go to the error stream, so that what a command prints
 import logging
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from dogeared import progress
 
-__all__ = ["print_comparison", "print_passages", "print_plan", "print_results", "set_up"]
+__all__ = ["print_answer", "print_comparison", "print_passages", "print_plan", "print_results", "set_up"]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -70,13 +71,55 @@ class _Bar:
         self.bars.update(self.task, advance=amount, note=note, rate=f"{speed:,.1f}/s" if speed else "")
 
 
-def print_passages(found: Any) -> None:
-    """List passages with their scores, and with the reader's relevance where there is one."""
-    for rank, item in enumerate(found, start=1):
-        relevance = "" if item.relevance is None else f"  relevance {item.relevance:.3f}"
-        _out.print(Text(f"{rank:>3}  {item.passage.title or item.passage.id}", style="bold"), end="")
-        _out.print(Text(f"  score {item.score:.3f}{relevance}  [{item.passage.id}]", style="dim"))
-        _out.print(Text(f"     {item.passage.text}"))
+def print_passages(passages: Sequence[Mapping[str, Any]]) -> None:
+    """List passages, as the service gives them, with a bar for each number and words shaded by relevance.
+
+    Bars go from the least to the greatest of the list. A word is as dark as the most that any answer token gave it.
+    """
+    for passage in passages:
+        _out.print(Text(f"{passage['rank']:>3}  {passage['title'] or passage['id']}", style="bold"), end="")
+        _out.print(Text(f"  [{passage['id']}]", style="dim"))
+        for name in ("score", "relevance"):
+            if name in passage:
+                values = [one[name] for one in passages]
+                line = f"     {name:<10}{_bar(passage[name], values):<20} {passage[name]:.3f}"
+                _out.print(Text(line, style="cyan" if name == "score" else "magenta"))
+        _out.print(_shaded(passage, _most(passages)))
+
+
+def print_answer(shown: Mapping[str, Any]) -> None:
+    """Print an answer as the service gives it, and what it was read from."""
+    least = shown["threshold"]
+    sure = f"confidence {shown['confidence']:.3f}" + ("" if least is None else f", shown from {least:.3f}")
+    if shown["found"]:
+        _out.print(Text(shown["answer"], style="bold"), end="")
+    else:
+        _out.print(Text("not found", style="bold"), end="")
+        sure += f"; the reader's guess: {shown['candidate']!r}" if shown["candidate"] else "; the reader wrote nothing"
+    _out.print(Text(f"  ({sure})", style="dim"))
+    print_passages(shown["passages"])
+
+
+def _bar(value: float, values: Sequence[float], width: int = 20) -> str:
+    low, high = min(values), max(values)
+    share = (value - low) / (high - low) if high > low else 1.0
+    return "█" * max(1, round(share * width))
+
+
+def _most(passages: Sequence[Mapping[str, Any]]) -> float:
+    """Return the most that any word of the list got."""
+    rows = [row for passage in passages for row in passage.get("token_relevance", ())]
+    return max((value for row in rows for value in row), default=0.0)
+
+
+def _shaded(passage: Mapping[str, Any], most: float) -> Text:
+    text = Text(passage["text"])
+    rows = passage.get("token_relevance") or ()
+    for word, (start, end) in enumerate(passage.get("words", ())):
+        got = max((row[word] for row in rows), default=0.0)
+        if most > 0 and got >= most / 4:
+            text.stylize("black on yellow" if got >= most / 2 else "yellow", start, end)
+    return Text("     ").append_text(text)
 
 
 def print_results(results: dict[str, Any], out: Path) -> None:
