@@ -53,6 +53,8 @@ __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
 
 logger = logging.getLogger(__name__)
 
+_CHUNK_TOKENS = 4_096
+"""Texts of a chunk are padded to its longest; and what so few tokens leave behind stays in a CPU's cache."""
 _OWN_FILE = "dogeared.json"
 _PLAIN_PROMPTS: Mapping[str, str | None] = {"query": "question: ", "document": "title: "}
 _PLAIN_TEMPLATE = "{title} context: {text}"
@@ -192,12 +194,12 @@ class DualEncoder(nn.Module):
             routes(self.model)["query"].train(mode)
         return self
 
-    def query_chunks(self, questions: Sequence[str], *, max_chunk_tokens: int = 16_384) -> tuple[FeatureChunk, ...]:
+    def query_chunks(self, questions: Sequence[str], *, max_chunk_tokens: int = _CHUNK_TOKENS) -> tuple[FeatureChunk, ...]:
         """Tokenize questions."""
         return self._chunks(list(questions), "query", max_chunk_tokens)
 
     def passage_chunks(
-        self, passages: Sequence[Passage], *, max_chunk_tokens: int = 16_384
+        self, passages: Sequence[Passage], *, max_chunk_tokens: int = _CHUNK_TOKENS
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens."""
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
