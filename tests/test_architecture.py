@@ -108,6 +108,7 @@ LAYERS: dict[str, list[str]] = {
     "the method": [
         "pipeline.config",
         "pipeline.cost",
+        "pipeline.store",
         "pipeline.making",
         "pipeline.dataset",
         "pipeline.layout",

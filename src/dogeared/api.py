@@ -13,6 +13,7 @@ from dogeared.pipeline.config import Experiment, load_experiment
 from dogeared.pipeline.dataset import prepare_data
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.rounds import run_rounds
+from dogeared.pipeline.store import share as share_artifacts
 from dogeared.report import write_report
 from dogeared.service import QuestionAnswering
 
@@ -30,6 +31,7 @@ def run(
     overrides: Sequence[str] = (),
     skip_bad_rows: bool = False,
     strict: bool = False,
+    share: Path | str | None = None,
 ) -> dict[str, Any]:
     """Do all rounds of the method and return the results, which are also in ``out/results.json``.
 
@@ -45,6 +47,7 @@ def run(
         overrides: ``key=value`` settings that win over both.
         skip_bad_rows: Leave bad rows out and count them, instead of stopping at the first.
         strict: Stop where the teacher check fails.
+        share: A folder where runs that have steps in common leave finished steps for each other.
 
     Raises:
         DogearedError: With what was expected, what came and what to do.
@@ -58,6 +61,7 @@ def run(
         ranking=None if ranking is None else Path(ranking),
         skip_bad_rows=skip_bad_rows,
         strict=strict,
+        share=None if share is None else Path(share),
     )
 
 
@@ -70,6 +74,7 @@ def run_experiment(
     ranking: Path | None = None,
     skip_bad_rows: bool = False,
     strict: bool = False,
+    share: Path | None = None,
 ) -> dict[str, Any]:
     """Do what ``run`` does, with settings that are loaded already."""
     if ranking is not None and experiment.start != "given":
@@ -78,7 +83,7 @@ def run_experiment(
             f'look at {ranking}; set start = "given", or leave the ranking out'
         )
     folder = RunFolder(out)
-    with hold(out):
+    with hold(out), share_artifacts(share):
         prepare_data(
             folder.data,
             questions=questions,

@@ -79,6 +79,9 @@ def run(
     overrides: Overrides = None,
     skip_bad_rows: SkipBadRows = False,
     strict: Annotated[bool, typer.Option(help="Stop where a reader is not worth learning from.")] = False,
+    share: Annotated[
+        Path | None, typer.Option(help="A folder where runs leave finished steps for each other; none where not said.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what each step will cost, and do nothing.")] = False,
 ) -> None:
     """Do all rounds: from passages, questions and answers to a better retriever and a reader."""
@@ -99,6 +102,7 @@ def run(
         ranking=ranking,
         skip_bad_rows=skip_bad_rows,
         strict=strict,
+        share=share,
     )
     _print_results(results, out)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dogeared import __version__
 from dogeared.artifacts import claim, is_finished, read_manifest, write_artifact
+from dogeared.pipeline import store
 from dogeared.pipeline.cost import measured_cost
 
 __all__ = ["Facts", "make_artifact", "make_from", "work_folder"]
@@ -29,7 +30,7 @@ def make_artifact(
     inputs: Mapping[str, str],
     work: Callable[[Path, Facts], None],
 ) -> None:
-    """Do a step's work and publish it, unless that was done before.
+    """Do a step's work and publish it, unless that was done before, here or by a run that shares the same store.
 
     Args:
         out: The artifact to make.
@@ -44,6 +45,8 @@ def make_artifact(
     settings = {**settings, "dogeared": __version__}
     if is_finished(out, kind=kind, settings=settings, inputs=inputs):
         logger.info("%s: done before", out)
+    elif store.take(out, kind=kind, settings=settings, inputs=inputs):
+        logger.info("%s: taken from the store", out)
     else:
         logger.info("%s: %s", out, kind)
         claim(work_folder(out), kind=kind, settings=settings, inputs=inputs)
@@ -53,6 +56,7 @@ def make_artifact(
         ):
             work(folder, facts)
             facts["cost"] = cost
+        store.put(out)
     shutil.rmtree(work_folder(out), ignore_errors=True)
 
 

@@ -194,7 +194,9 @@ class DualEncoder(nn.Module):
             routes(self.model)["query"].train(mode)
         return self
 
-    def query_chunks(self, questions: Sequence[str], *, max_chunk_tokens: int = _CHUNK_TOKENS) -> tuple[FeatureChunk, ...]:
+    def query_chunks(
+        self, questions: Sequence[str], *, max_chunk_tokens: int = _CHUNK_TOKENS
+    ) -> tuple[FeatureChunk, ...]:
         """Tokenize questions."""
         return self._chunks(list(questions), "query", max_chunk_tokens)
 

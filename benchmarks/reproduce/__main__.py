@@ -1,0 +1,72 @@
+"""Fill a table of docs/results.md.
+
+    python -m benchmarks.reproduce 3 --data wiki_en --student all-MiniLM-L6-v2 --out runs/reproduce
+
+``--data`` is a folder with ``passages.jsonl`` and ``questions.jsonl`` whose questions have gold passages and splits.
+Interrupted, it goes on where it was; a second table shares the runs and steps of the first. ``--list`` shows what there
+is. A table takes an hour for every four lines on two cores at the default size.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.reproduce.runs import Laboratory, Values
+from benchmarks.reproduce.show import insert, render
+from benchmarks.reproduce.tables import TABLES
+from dogeared.artifacts import write_atomically
+
+
+def main() -> None:
+    """Do the runs of one table and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=int, nargs="?", choices=sorted(TABLES))
+    parser.add_argument("--list", action="store_true", help="Show the tables and their lines, and do nothing.")
+    parser.add_argument("--data", type=Path, help="The folder of passages.jsonl and questions.jsonl.")
+    parser.add_argument("--student", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--train", type=int, default=2400, help="Training questions.")
+    parser.add_argument("--dev", type=int, default=300)
+    parser.add_argument("--test", type=int, default=1200)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", help="Labels of the lines to run; all where not said.")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--write", type=Path, help="A document to put the table into, such as docs/results.md.")
+    options = parser.parse_args()
+    if options.list or options.table is None:
+        for number, table in TABLES.items():
+            print(f"{number}. {table.title}: " + "; ".join(row.label for row in table.rows))
+        return
+    if options.data is None:
+        parser.error("--data: expected a folder with passages.jsonl and questions.jsonl")
+    table = TABLES[options.table]
+    if unknown := set(options.only or ()) - {row.label for row in table.rows}:
+        parser.error(f"--only: expected labels of table {options.table}, got {', '.join(sorted(unknown))}; see --list")
+    laboratory = Laboratory(
+        out=options.out.absolute(),
+        data=options.data,
+        student=options.student,
+        sizes={"train": options.train, "dev": options.dev, "test": options.test},
+        settings=options.settings,
+    )
+    rows = [row for row in table.rows if not options.only or row.label in options.only]
+    laboratory.prepare(rows)
+    about = (
+        f"{options.data.name}: {options.train:,} training, {options.test:,} test questions; student and reader's start "
+        f"of {Path(options.student).name}; seeds {', '.join(map(str, options.seeds))}; by gold passage."
+    )
+    measured: dict[str, list[Values]] = {}
+    text = ""
+    for row in rows:
+        measured[row.label] = [laboratory.run(row, seed=seed) for seed in options.seeds]
+        # After each line, so that an interrupted table shows what is known.
+        text = render(options.table, table, measured, about=about)
+        write_atomically(laboratory.out / f"table-{options.table}.md", text)
+        write_atomically(laboratory.out / f"table-{options.table}.json", json.dumps(measured))
+    print(text)
+    if options.write:
+        insert(text, options.table, options.write)
+
+
+if __name__ == "__main__":
+    main()

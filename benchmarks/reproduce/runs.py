@@ -1,0 +1,161 @@
+"""Do the runs behind a table: a sample of questions, what is trained before, and one ordinary run for each line.
+
+Everything is a finished artifact that a later call finds, and runs that have steps in common share them, so that a call
+that was interrupted goes on, and a second table costs what it adds.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.reproduce.tables import PREPARED, Row
+from dogeared.api import run_experiment
+from dogeared.artifacts import MANIFEST, fingerprint, write_atomically
+from dogeared.pipeline import steps
+from dogeared.pipeline.config import Experiment, load_experiment
+from dogeared.pipeline.dataset import prepare_data
+from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.pretraining import pretrain_reader
+from dogeared.pipeline.reranking import rerank
+from dogeared.pipeline.starts import fuse_rankings
+from dogeared.pipeline.store import share
+from dogeared.pipeline.supervised import train_dpr
+
+__all__ = ["Laboratory", "Values"]
+
+Values = dict[str, dict[str, float]]
+"""What was measured of each question, by its id."""
+
+_BASE = Path(__file__).with_name("base.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laboratory:
+    """Where the runs of all tables stand, and what they have in common.
+
+    Attributes:
+        out: The directory of all of it.
+        data: A folder with ``passages.jsonl`` and ``questions.jsonl``.
+        student: The model that every student starts as, and the reader's start is made of.
+        sizes: How many questions of each split are drawn; fewer where there are fewer.
+        settings: ``key=value`` for every run.
+    """
+
+    out: Path
+    data: Path
+    student: str
+    sizes: Mapping[str, int]
+    settings: Sequence[str] = ()
+
+    @property
+    def questions(self) -> Path:
+        """The sample."""
+        return self.out / "questions.jsonl"
+
+    def experiment(self, settings: Sequence[str], *, seed: int = 0) -> Experiment:
+        """Return the settings of a run; names in braces stand for what was trained before."""
+        places = {name: str(self.out / name) for name in PREPARED} | {"student": self.student}
+        own = [
+            f"retriever.model={self.student}",
+            f"reader.model={self.out / 'reader'}",
+            f"seed={seed}",
+            *self.settings,
+            *(setting.format_map(places) for setting in settings),
+        ]
+        return load_experiment(config=_BASE, overrides=own)
+
+    def prepare(self, rows: Sequence[Row]) -> None:
+        """Draw the sample, make the reader's start, and train what the settings of these rows name."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._draw_questions()
+        data, experiment = self.out / "data", self.experiment(())
+        with share(self.out / "store"):
+            prepare_data(data, questions=self.questions, passages=self.data / "passages.jsonl")
+            pretrain_reader(self.out / "reader", data=data, experiment=self._of_student("reader.model"))
+            named = {name for name in PREPARED for row in rows if any(f"{{{name}}}" in one for one in row.settings)}
+            for name in sorted(named):
+                self._train_dpr(name, data, experiment)
+
+    def run(self, row: Row, *, seed: int) -> Values:
+        """Do the run of a row, if it was not done before, and read what was measured of test questions."""
+        name = fingerprint([*row.settings])[:8]
+        folder = RunFolder(self.out / "runs" / f"{name}-{seed}")
+        experiment = self.experiment(row.settings, seed=seed)
+        run_experiment(
+            experiment,
+            questions=self.questions,
+            passages=self.data / "passages.jsonl",
+            out=folder.path,
+            share=self.out / "store",
+        )
+        with share(self.out / "store"):
+            if row.part.startswith("cut/"):
+                _cut(folder, experiment, by=row.part.removeprefix("cut/"))
+            elif row.part.startswith("hybrid/round-"):
+                _fuse(folder, experiment, number=int(row.part.removeprefix("hybrid/round-")))
+        return _read(folder.path / row.part / "measures" / "predictions.jsonl")
+
+    def _of_student(self, key: str) -> Experiment:
+        return self.experiment((f"{key}={self.student}",))
+
+    def _train_dpr(self, name: str, data: Path, experiment: Experiment) -> None:
+        words, ranking, untouched = self.out / "words", self.out / "bm25", self.out / "untouched"
+        steps.index_words(words, data=data, experiment=experiment)
+        steps.retrieve_first(ranking, data=data, words=words, experiment=experiment)
+        steps.untouched_retriever(untouched, experiment=experiment)
+        told = self.experiment((f"supervised.positives={PREPARED[name]}",))
+        train_dpr(self.out / name, data=data, ranking=ranking, start=untouched, experiment=told)
+
+    def _draw_questions(self) -> None:
+        rows = [json.loads(line) for line in (self.data / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+        drawn = []
+        for split, size in self.sizes.items():
+            part = [row for row in rows if row["split"] == split]
+            drawn += random.Random(0).sample(part, min(size, len(part)))
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn)
+        if not self.questions.is_file() or self.questions.read_text(encoding="utf-8") != text:
+            write_atomically(self.questions, text)
+
+
+def _cut(run: RunFolder, experiment: Experiment, *, by: str) -> None:
+    """Let the reader of round 0 answer from a tenth of its passages, at least one, chosen by score or by relevance."""
+    first, out = run.round(0), run.path / "cut" / by
+    ranking = first.ranking
+    if by == "relevance":
+        ranking = out / "ranking"
+        rerank(ranking, ranking=first.ranking, relevance=[first.relevance_eval])
+    reader = experiment.reader.model_copy(update={"num_passages": max(1, experiment.reader.num_passages // 10)})
+    steps.evaluate(
+        out / "measures",
+        data=run.data,
+        ranking=ranking,
+        reader=first.reader,
+        relevance=None,
+        experiment=experiment.model_copy(update={"reader": reader}),
+    )
+
+
+def _fuse(run: RunFolder, experiment: Experiment, *, number: int) -> None:
+    """Measure a round fused with BM25, whether or not it was the best."""
+    here = run.hybrid(number)
+    if not (here.ranking / MANIFEST).is_file():
+        fuse_rankings(
+            here.ranking, lexical=run.round(0).ranking, dense=run.round(number).ranking, experiment=experiment
+        )
+    if not (here.measures / MANIFEST).is_file():
+        steps.evaluate(
+            here.measures, data=run.data, ranking=here.ranking, reader=None, relevance=None, experiment=experiment
+        )
+
+
+def _read(file: Path) -> Values:
+    return dict(_lines(file))
+
+
+def _lines(file: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    for line in file.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["split"] == "test":
+            yield row["id"], {**row.get("retriever", {}), **({"em": row["em"]} if "em" in row else {})}

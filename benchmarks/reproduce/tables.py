@@ -1,0 +1,188 @@
+"""Which runs stand in which table, and what the paper found there.
+
+A row is one part of one run. The settings of a run are those of ``base.toml`` and what the row adds. Figures of the
+paper: Izacard and Grave 2021, tables 1, 2, 3 and 5, NaturalQuestions and TriviaQA.
+"""
+
+from dataclasses import dataclass, field
+
+__all__ = ["PREPARED", "TABLES", "Row", "Table"]
+
+PREPARED = {"dpr-answer": "answer", "dpr-gold": "gold"}
+"""Students trained as DPR is, before the runs: what counts as right for them. A setting may name one in braces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        label: What it is.
+        settings: What its run has besides ``base.toml``, as ``key=value``.
+        part: Where in the run's directory its measures are.
+        supervised: Whether relevance labels were looked at.
+    """
+
+    label: str
+    settings: tuple[str, ...] = ()
+    part: str = "round-1"
+    supervised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: Of what.
+        rows: Its lines; the first is what others are compared with, unless ``against`` names another.
+        against: The label of the line that others are compared with.
+        paper: What the paper found, in Markdown.
+        has_reader: Whether exact match is shown.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    paper: str
+    against: str = ""
+    has_reader: bool = True
+    columns: tuple[str, ...] = field(default=("success@1", "success@5", "success@20", "mrr@10"))
+
+    @property
+    def reference(self) -> Row:
+        """The line that others are compared with."""
+        return next((row for row in self.rows if row.label == self.against), self.rows[0])
+
+
+_FOUR_ROUNDS = ("rounds.max=4", "rounds.patience=4")
+_STARTS = {
+    "BM25": (),
+    "untouched MiniLM": ("start=dense",),
+    "DPR on answer strings": ("start=dense", "start_model={dpr-answer}", "retriever.model={dpr-answer}"),
+}
+
+
+def _rounds() -> tuple[Row, ...]:
+    return tuple(
+        Row(label=f"{name}, round {number}", settings=(*start, *_FOUR_ROUNDS), part=f"round-{number}")
+        for name, start in _STARTS.items()
+        for number in range(5)
+    )
+
+
+def _relevance(**choices: str) -> tuple[str, ...]:
+    return tuple(f"relevance.{key}={value}" for key, value in choices.items())
+
+
+_NO_ROUND = "rounds.max=0"
+
+TABLES = {
+    1: Table(
+        title="Rounds, from each start",
+        rows=_rounds(),
+        paper="The paper, NaturalQuestions dev, from BM25, rounds 0 to 3: R@20 59.3, 76.4, **80.4**, 80.0; EM 41.2, "
+        "46.8, **47.9**, 46.2. From BERT: R@20 4.8, 32.2, 51.1, 67.8. From DPR it ends at 49.2 EM.",
+    ),
+    2: Table(
+        title="Against what else there is",
+        against="untouched MiniLM",
+        has_reader=False,
+        rows=(
+            Row(label="BM25", part="round-0"),
+            Row(label="TF-IDF", settings=("start=tfidf", _NO_ROUND), part="round-0"),
+            Row(label="untouched MiniLM", part="untouched"),
+            Row(label="taught by attention (round 1)"),
+            Row(label="DPR on answer strings", settings=("retriever.model={dpr-answer}", _NO_ROUND), part="untouched"),
+            Row(
+                label="DPR on gold labels",
+                settings=("retriever.model={dpr-gold}", _NO_ROUND),
+                part="untouched",
+                supervised=True,
+            ),
+            Row(label="taught by gold labels", settings=("teacher.kind=gold",), supervised=True),
+            Row(label="untouched MiniLM with BM25", part="hybrid/untouched"),
+            Row(
+                label="taught by attention, with BM25",
+                settings=("rounds.select_by=answer_success@20",),
+                part="hybrid/round-1",
+            ),
+        ),
+        paper="The paper, test R@20 (NaturalQuestions): BM25 59.1, DPR 79.4, distilled from DPR's start 84.3.",
+    ),
+    3: Table(
+        title="Losses",
+        rows=(
+            Row(label="KL"),
+            Row(label="mean squared error", settings=("retriever_training.loss=mse",)),
+            *(
+                Row(
+                    label=f"max-margin, {margin}",
+                    settings=("retriever_training.loss=max_margin", f"retriever_training.margin={margin}"),
+                )
+                for margin in (1.0, 0.2, 0.1)
+            ),
+            Row(label="cross-entropy on the teacher's best", settings=("retriever_training.loss=cross_entropy",)),
+            Row(label="graded InfoNCE", settings=("retriever_training.loss=graded_infonce",)),
+            Row(label="KL, and in-batch contrastive by half", settings=("retriever_training.contrastive_weight=0.5",)),
+        ),
+        paper="The paper, NaturalQuestions dev, R@5/R@20/R@100/EM: KL **64.7/76.4/84.3/46.8**; max-margin (0.2) "
+        "60.3/73.5/82.6/45.8; mean squared error 46.5/61.2/73.9/40.6.",
+    ),
+    4: Table(
+        title="Aggregations of cross-attention",
+        rows=(
+            Row(label="last layer, maximum over tokens (as in the other tables)"),
+            Row(label="the paper's: mean over all", settings=_relevance(num_last_layers="0", over_tokens="mean")),
+            Row(label="all layers, maximum over tokens", settings=_relevance(num_last_layers="0")),
+            Row(label="last layer, mean over tokens", settings=_relevance(over_tokens="mean")),
+            Row(label="maximum over heads", settings=_relevance(over_heads="max")),
+            Row(label="passage tokens only", settings=_relevance(input_tokens="passage")),
+            Row(label="all output tokens", settings=_relevance(output_tokens="generated")),
+            Row(label="probability, summed", settings=_relevance(quantity="probability", over_tokens="sum")),
+            Row(
+                label="probability x length of value, summed",
+                settings=_relevance(quantity="probability_times_value_norm", over_tokens="sum"),
+            ),
+        ),
+        paper="The paper's own choice is the plain mean, which its Table 6 finds best; no other figure is known.",
+    ),
+    5: Table(
+        title="Many passages cut to one",
+        rows=(
+            Row(label="all that was retrieved", part="round-0"),
+            Row(label="the first by the retriever's score", part="cut/score"),
+            Row(label="the first by relevance", part="cut/relevance"),
+        ),
+        paper="The paper, NaturalQuestions dev: EM 48.2 with 100 passages, 42.9 with the first ten by DPR's score, "
+        "46.8 with the first ten by relevance.",
+        columns=("success@1",),
+    ),
+    6: Table(
+        title="Teachers",
+        rows=(
+            Row(label="cross-attention"),
+            *(
+                Row(
+                    label=kind.replace("_", " "),
+                    settings=(f"teacher.kind={kind}", "retriever_training.teacher_temperature=1"),
+                )
+                for kind in ("perplexity", "leave_one_out", "perplexity_reduction", "answer_string")
+            ),
+            Row(
+                label="EMDR2",
+                settings=("teacher.kind=likelihood", "retriever_training.loss=emdr2"),
+            ),
+            Row(
+                label="extractive reader's posterior",
+                settings=("reader.kind=extractive", "reader.model={student}", "teacher.kind=passage_posterior"),
+            ),
+            Row(label="gold labels", settings=("teacher.kind=gold",), supervised=True),
+        ),
+        paper="The paper has cross-attention alone.",
+    ),
+    7: Table(
+        title="Value of rounds, from BM25",
+        rows=tuple(row for row in _rounds() if row.label.startswith("BM25")),
+        paper="The paper: the first round gives most of the gain; from BM25, round 3 is worse than round 2.",
+    ),
+}
