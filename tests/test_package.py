@@ -36,6 +36,8 @@ def test_the_wheel_holds_presets_weights_and_templates(unpacked):
     assert (package / "demo/reader/model.safetensors").is_file()
     assert (package / "demo/encoder/model.safetensors").is_file()
     assert (package / "templates/report.html.j2").is_file()
+    ours = Path(__file__).parents[1] / "src/dogeared/serving/page"
+    assert {file.name for file in (package / "serving/page").iterdir()} == {file.name for file in ours.iterdir()}
     assert (package / "py.typed").is_file()
     assert sum(file.stat().st_size for file in (package / "demo").rglob("*") if file.is_file()) < 12_000_000
 
