@@ -69,12 +69,26 @@ def _files(source: Path) -> list[Path]:
         raise ModelError(f"{source}: expected a checkpoint or the folder of one, there is nothing of this name")
     for name in _INDEXES:
         if (source / name).is_file():
-            listed = json.loads((source / name).read_text(encoding="utf-8"))["weight_map"]
-            return [source / part for part in sorted(set(listed.values()))]
+            return _listed(source, source / name)
     found = [source / name for name in _NAMES if (source / name).is_file()]
     if not found:
         raise ModelError(f"{source}: expected one of {', '.join(_NAMES)}, found none; name the file itself")
     return found[:1]
+
+
+def _listed(source: Path, index: Path) -> list[Path]:
+    """Return the files that an index names; they stand beside it, and nowhere else."""
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(name) for name in listed.values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f'{index}: expected an object "weight_map" of file names, found it broken ({error})'
+        ) from error
+    for name in names:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ModelError(f"{index}: expected names of files beside it, got {name!r}, which leads elsewhere")
+    return [source / name for name in names]
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ stock modules. It is only needed for imported checkpoints that have one; a folde
 ``DualEncoder.load``.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,13 +53,23 @@ class TokenProjection(Module):
 
 
 def has_token_projection(folder: str) -> bool:
-    """Tell whether a folder's model has this module, and the folder holds no code.
+    """Tell whether a folder's model has this module, and nothing in the folder could run other code.
 
-    The library imports modules that are not its own only for whom it is told to trust, and then trusts any code in the
-    folder too; where there is none, nothing is run but this module.
+    The library imports modules that are not its own only for whom it is told to trust, and then trusts much more: code
+    in the folder, and code elsewhere that a configuration names (``auto_map``). So all modules must be this one or the
+    library's, and no file may be code or name any; else the answer is no, and the library itself refuses the folder.
     """
     listed = Path(folder) / "modules.json"
     if not listed.is_file() or any(Path(folder).rglob("*.py")):
         return False
-    name = f"{TokenProjection.__module__}.{TokenProjection.__qualname__}"
-    return name in listed.read_text(encoding="utf-8")
+    if any('"auto_map"' in file.read_text(encoding="utf-8", errors="replace") for file in Path(folder).rglob("*.json")):
+        return False
+    try:
+        modules = json.loads(listed.read_text(encoding="utf-8"))
+        types = [module["type"] for module in modules]
+    except (ValueError, TypeError, KeyError):
+        return False
+    own = f"{TokenProjection.__module__}.{TokenProjection.__qualname__}"
+    return own in types and all(
+        name == own or (isinstance(name, str) and name.startswith("sentence_transformers.")) for name in types
+    )

@@ -53,7 +53,8 @@ function verdict() {
 function key() {
   const sample = (split) => draw("svg", { viewBox: "0 0 32 10", "aria-hidden": "true" },
     draw("line", { class: `line ${split}`, x1: 0, y1: 5, x2: 32, y2: 5 }));
-  return make("ul", { class: "key" }, ...SPLITS.map((split) => make("li", {}, sample(split), say(split))));
+  return make("ul", { class: "key" }, ...SPLITS.map((split) => make("li", {}, sample(split), say(split))),
+    make("li", {}, `– ${say("untouched")}`), make("li", {}, `0 ${say("roundStart")}`));
 }
 
 function charts() {
@@ -122,12 +123,13 @@ function teacher() {
 }
 
 function section(id, title, told, heads, rows) {
+  const wordy = [say("retriever"), say("said")];
   return make(
     "div", {},
     make("h2", { id: `${id}-title` }, title),
     told ? make("p", { class: "note" }, told) : null,
     make("div", { class: "scroll", role: "region", "aria-labelledby": `${id}-title`, tabindex: "0" },
-      make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+      make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: wordy.includes(head) ? "words" : null }, head)))),
         make("tbody", {}, ...rows))),
   );
 }
