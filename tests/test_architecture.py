@@ -141,6 +141,7 @@ LAYERS: dict[str, list[str]] = {
         "reporting.sides",
         "reporting.comparison",
         "report",
+        "pipeline.doctor",
         "api",
     ],
     "doors": [

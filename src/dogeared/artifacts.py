@@ -31,6 +31,7 @@ __all__ = [
     "fingerprint",
     "fsync_tree",
     "hold",
+    "holder",
     "is_discarded",
     "is_finished",
     "read_manifest",
@@ -222,6 +223,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
         if before != after:
             named.append(f"{prefix}{key}: {before} -> {after}")
     return named
+
+
+def holder(folder: Path) -> str | None:
+    """Return the number of the process that holds a directory; None where none does."""
+    lock = folder / ".lock"
+    if not lock.is_file():
+        return None
+    with lock.open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return stream.read().strip() or "unknown"
+    return None
 
 
 @contextmanager

@@ -179,6 +179,19 @@ def report(folder: RunFolderArgument) -> None:
     print(write_report(RunFolder(folder)))
 
 
+@app.command()
+def doctor(folder: RunFolderArgument) -> None:
+    """Check every file of a run, and say what is wrong and what to do; exit code 1 if anything is."""
+    from dogeared.pipeline.doctor import examine
+
+    findings = examine(folder)
+    for finding in findings:
+        print(f"{'wrong' if finding.is_wrong else 'note'}: {finding.path}: {finding.message}")
+    if any(finding.is_wrong for finding in findings):
+        raise typer.Exit(1)
+    print("all is well")
+
+
 app.add_typer(beside_app)
 app.add_typer(data_app)
 app.add_typer(serve_app)
