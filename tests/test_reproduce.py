@@ -91,3 +91,9 @@ def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
     assert len(readers) == 2
     first, second = (json.loads(file.read_text(encoding="utf-8")) for file in readers)
     assert first == second  # seconds too: it was trained once
+    for part in ("round-1", "hybrid/round-1"):
+        alone = laboratory.run(rows[part], seed=0, has_reader=False)
+        assert {name: {**values, "em": found[part][name].get("em")} for name, values in alone.items()} == {
+            name: {**values, "em": values.get("em")} for name, values in found[part].items()
+        }
+    assert not list((laboratory.out / "lines").glob("*/round-1/reader"))

@@ -28,6 +28,7 @@ __all__ = ["Laboratory", "Values"]
 Values = dict[str, dict[str, float]]
 """What was measured of each question, by its id."""
 
+_OF_TEACHING = ("teacher.", "relevance.", "retriever_training.")
 _BASE = Path(__file__).with_name("base.toml")
 
 
@@ -78,8 +79,17 @@ class Laboratory:
             for name in sorted(named):
                 self._train_dpr(name, data, experiment)
 
-    def run(self, row: Row, *, seed: int) -> Values:
-        """Do the run of a row, if it was not done before, and read what was measured of test questions."""
+    def run(self, row: Row, *, seed: int, has_reader: bool = True) -> Values:
+        """Do the run of a row, if it was not done before, and read what was measured of test questions.
+
+        Args:
+            row: Which.
+            seed: Of its run.
+            has_reader: Whether a reader is trained on what the taught retriever fetched. Without it the run ends after
+                round 0, and the retriever's half of round 1 is done by the run's own steps.
+        """
+        if row.part in ("round-1", "hybrid/round-1") and not has_reader:
+            return self._teach(row, seed=seed)
         name = fingerprint([*row.settings])[:8]
         folder = RunFolder(self.out / "runs" / f"{name}-{seed}")
         experiment = self.experiment(row.settings, seed=seed)
@@ -94,8 +104,30 @@ class Laboratory:
             if row.part.startswith("cut/"):
                 _cut(folder, experiment, by=row.part.removeprefix("cut/"))
             elif row.part.startswith("hybrid/round-"):
-                _fuse(folder, experiment, number=int(row.part.removeprefix("hybrid/round-")))
+                number = int(row.part.removeprefix("hybrid/round-"))
+                _fuse(folder, experiment, number=number, lexical=folder.round(0).ranking)
         return _read(folder.path / row.part / "measures" / "predictions.jsonl")
+
+    def _teach(self, row: Row, *, seed: int) -> Values:
+        first = tuple(one for one in row.settings if not one.startswith(_OF_TEACHING))
+        base = Row(label=row.label, settings=(*first, "rounds.max=0"), part="round-0")
+        self.run(base, seed=seed)
+        name, base_name = (fingerprint([*settings])[:8] for settings in (row.settings, base.settings))
+        run = RunFolder(self.out / "runs" / f"{base_name}-{seed}")
+        line = RunFolder(self.out / "lines" / f"{name}-{seed}")
+        experiment, data, before, here = self.experiment(row.settings, seed=seed), run.data, run.round(0), line.round(1)
+        told = {"data": data, "experiment": experiment}
+        with share(self.out / "store"):
+            steps.score_passages(here.relevance, ranking=before.ranking, reader=before.reader, splits=["train"], **told)
+            steps.train_retriever(
+                here.retriever, relevance=here.relevance, start=run.untouched.retriever, round_number=1, **told
+            )
+            steps.encode(here.vectors, retriever=here.retriever, **told)
+            steps.retrieve(here.ranking, retriever=here.retriever, vectors=here.vectors, **told)
+            steps.evaluate(here.measures, ranking=here.ranking, reader=None, relevance=None, **told)
+            if row.part.startswith("hybrid/"):
+                _fuse(line, experiment, number=1, lexical=before.ranking, data=data)
+        return _read(line.path / row.part / "measures" / "predictions.jsonl")
 
     def _of_student(self, key: str) -> Experiment:
         return self.experiment((f"{key}={self.student}",))
@@ -137,16 +169,19 @@ def _cut(run: RunFolder, experiment: Experiment, *, by: str) -> None:
     )
 
 
-def _fuse(run: RunFolder, experiment: Experiment, *, number: int) -> None:
+def _fuse(run: RunFolder, experiment: Experiment, *, number: int, lexical: Path, data: Path | None = None) -> None:
     """Measure a round fused with BM25, whether or not it was the best."""
     here = run.hybrid(number)
     if not (here.ranking / MANIFEST).is_file():
-        fuse_rankings(
-            here.ranking, lexical=run.round(0).ranking, dense=run.round(number).ranking, experiment=experiment
-        )
+        fuse_rankings(here.ranking, lexical=lexical, dense=run.round(number).ranking, experiment=experiment)
     if not (here.measures / MANIFEST).is_file():
         steps.evaluate(
-            here.measures, data=run.data, ranking=here.ranking, reader=None, relevance=None, experiment=experiment
+            here.measures,
+            data=data or run.data,
+            ranking=here.ranking,
+            reader=None,
+            relevance=None,
+            experiment=experiment,
         )
 
 

@@ -158,7 +158,7 @@ def test_before_and_after_stand_side_by_side(page, known: str) -> None:
         expected = "not in" if text not in lists["before"] else ("same place", "place")
         assert moved.startswith(expected) or "place" in moved
     page.locator("#compare").click()
-    assert page.locator(".side").count() == 0
+    sync_api.expect(page.locator(".side")).to_have_count(0)
 
 
 @needs_chromium
@@ -171,7 +171,7 @@ def test_the_run_is_shown_in_curves_and_numbers(page, run_folder) -> None:
     cells = page.locator("#measures-title + .scroll tbody tr").nth(2).locator("td").all_inner_texts()
     assert cells[1] == first
     assert page.locator("figure svg[aria-label]").count() >= 4
-    assert page.get_by_text("Is the reader worth learning from?").is_visible()
+    sync_api.expect(page.get_by_text("Is the reader worth learning from?")).to_be_visible()
 
 
 @needs_chromium
@@ -192,7 +192,7 @@ def test_errors_are_said_and_a_token_can_be_given(page, browser, run_folder, ser
     """An error of the service is shown; where it wants a token, there is a place for it, and it is sent."""
     answer_with(page, status=422, body={"error": {"message": "question: too odd", "code": "invalid"}})
     ask(page)
-    assert "question: too odd" in page.get_by_role("alert").first.inner_text()
+    sync_api.expect(page.get_by_role("alert").first).to_contain_text("question: too odd")
     page.unroute("**/v1/ask")
     sent: list[str | None] = []
 
@@ -210,7 +210,7 @@ def test_errors_are_said_and_a_token_can_be_given(page, browser, run_folder, ser
     page.get_by_role("button", name="Use it").click()
     page.locator(".passages > li").first.wait_for()
     assert sent == [None, "Bearer secret"]
-    assert page.locator("#token-form").is_hidden()
+    sync_api.expect(page.locator("#token-form")).to_be_hidden()
 
 
 @needs_chromium
@@ -220,9 +220,9 @@ def test_nothing_found_and_readers_without_a_decoder(page) -> None:
     answer_with(page, found=False, answer=None, answer_tokens=[], passages=passages, confidence=0.1)
     ask(page)
     page.locator(".said").get_by_text("Not found", exact=True).wait_for()
-    assert page.get_by_role("status").inner_text() == "Not found"
-    assert page.get_by_text("It would have said: ab").is_visible()
-    assert page.get_by_text("has no decoder").is_visible()
+    sync_api.expect(page.get_by_role("status")).to_have_text("Not found")
+    sync_api.expect(page.get_by_text("It would have said: ab")).to_be_visible()
+    sync_api.expect(page.get_by_text("has no decoder")).to_be_visible()
     assert page.locator(".text").first.inner_text() == ANSWER["passages"][0]["text"]
 
 
@@ -232,7 +232,7 @@ def test_a_question_that_nothing_fits(page) -> None:
     answer_with(page, passages=[], found=False, answer=None, candidate="", confidence=0.0)
     ask(page)
     page.get_by_text("found no passage").wait_for()
-    assert page.get_by_text("wrote nothing").is_visible()
+    sync_api.expect(page.get_by_text("wrote nothing")).to_be_visible()
 
 
 @needs_chromium
@@ -242,14 +242,14 @@ def test_chinese_by_choice_and_by_the_browser(page, browser, address) -> None:
     ask(page)
     page.locator(".verdict").wait_for()
     page.get_by_label("Language").select_option("zh")
-    assert page.locator("html").get_attribute("lang") == "zh"
-    assert "置信度 83.4 %" in page.locator(".verdict").inner_text()
+    sync_api.expect(page.locator("html")).to_have_attribute("lang", "zh")
+    sync_api.expect(page.locator(".verdict")).to_contain_text("置信度 83.4 %")
     page.reload()
-    assert page.get_by_role("button", name="提问", exact=True).is_visible()
+    sync_api.expect(page.get_by_role("button", name="提问", exact=True)).to_be_visible()
     context = browser.new_context(locale="zh-CN")
     other = context.new_page()
     other.goto(address)
-    assert other.locator("h1").first.inner_text().startswith("提问")
+    sync_api.expect(other.locator("h1").first).to_contain_text("提问")
     context.close()
 
 
