@@ -1,0 +1,99 @@
+"""Measure everything, or the rows that are named; print one table; write ``benchmarks/latest.json``.
+
+    python -m benchmarks.speed [NAME ...]
+
+Each row compares what was timed in this run alone. Rows that are not measured keep what the file says of them.
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from benchmarks.speed.rows import Options, Row
+
+ROOT = Path(__file__).parent.parent.parent
+LATEST = Path(__file__).parent.parent / "latest.json"
+GROUPS = ("score", "train", "encode", "search", "ask")
+"""Modules of this folder, each with ``measure``."""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="Rows, such as score_bf16, or groups, such as score; all if none.")
+    parser.add_argument("--quick", action="store_true", help="Show that everything runs; the figures mean nothing.")
+    parser.add_argument("--repeats", type=int, default=3, help="How often each side is timed; the best time counts.")
+    parser.add_argument("--threads", type=int, default=0, help="Of the computation; the machine's cores where 0.")
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="On a machine that does other work too: one thread, and the time of the processor in place of the wall's.",
+    )
+    parser.add_argument("--out", type=Path, default=LATEST, help="Where to write the figures.")
+    given = parser.parse_args()
+    groups = [name for name in GROUPS if find_spec(f"benchmarks.speed.{name}")]
+    if given.busy or given.threads:
+        torch.set_num_threads(1 if given.busy else given.threads)
+    rows: dict[str, Row] = {}
+    for group in groups:
+        asked = [name for name in given.names if name.split("_")[0] == group]
+        if given.names and not asked:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            options = Options(
+                names=() if group in asked else asked,
+                quick=given.quick,
+                repeats=given.repeats,
+                clock=time.process_time if given.busy else time.perf_counter,
+                scratch=Path(scratch),
+                data=ROOT.parent / "shared" / "data",
+            )
+            rows |= import_module(f"benchmarks.speed.{group}").measure(options)
+    if not rows:
+        parser.error(f"nothing is called {' '.join(given.names)}; there are the groups {', '.join(groups)}")
+    print(f"{machine()}\n{table(rows)}")
+    known = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
+    known |= {name: {**row.as_json(), "machine": machine()} for name, row in rows.items()}
+    given.out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Say in a few words what was measured on."""
+    name = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.is_file():
+        models = [line.split(":")[1] for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].strip() if models else name
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Lay out one line a row; what a row has besides goes behind it."""
+    lines = [f"{'':16}{'ours':>12}{'textbook':>12}{'times faster':>14}{'floor':>12}{'times floor':>13}  a"]
+    for name, row in rows.items():
+        cells = [f"{name:16}", _time(row.seconds), _time(row.textbook_seconds), _ratio(row.ratio_to_textbook, 14)]
+        cells += [_time(row.floor_seconds), _ratio(row.ratio_to_floor, 13), f"  {row.unit}"]
+        lines.append("".join(cells))
+        lines += [f"{'':18}{key} {value:.4g}" for key, value in row.figures.items()]
+    return "\n".join(lines)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return f"{'-':>12}"
+    return f"{f'{seconds * 1000:.3g} ms' if seconds < 1 else f'{seconds:.3g} s':>12}"
+
+
+def _ratio(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Training a reader: forward, backward and update over questions with passages."""
+
+import shutil
+
+import torch
+
+from benchmarks.speed.floor import matrix_rate, training_flops
+from benchmarks.speed.rows import Options, Row, best_seconds, multiplies_bfloat16
+from benchmarks.speed.subject import ANSWER_TOKENS, make_subject
+from benchmarks.speed.textbook import Textbook
+from dogeared.reader.fid import FusionInDecoder, ReaderSettings
+from dogeared.training.train_reader import ReaderTraining, train_reader
+
+__all__ = ["measure"]
+
+_PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+_QUESTIONS = 8
+_STEPS = 2
+
+
+def measure(options: Options) -> dict[str, Row]:
+    """Time steps of 8 questions, as ``train_reader`` takes them, in each precision that the machine has.
+
+    Without dropout on either side.
+    """
+    wanted = [name for name in _PRECISIONS if options.wants(f"train_{name}")]
+    if not multiplies_bfloat16():
+        wanted = [name for name in wanted if name != "bf16"]
+    if not wanted:
+        return {}
+    subject = make_subject(
+        options.scratch / "train", quick=options.quick, num_questions=_QUESTIONS * _STEPS, seed=options.seed
+    )
+    textbook = Textbook(subject)
+    optimizer = torch.optim.AdamW(textbook.model.parameters(), lr=1e-5)
+    settings = ReaderSettings(num_passages=20, max_length_tokens=subject.padded)
+    losses: dict[str, float] = {}
+
+    def ours(precision: str) -> None:
+        reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
+        folder = options.scratch / "checkpoint"
+        shutil.rmtree(folder, ignore_errors=True)
+        loop = ReaderTraining(
+            steps=_STEPS,
+            questions_per_step=_QUESTIONS,
+            learning_rate=1e-5,
+            dropout=0.0,
+            precision=precision,  # type: ignore[arg-type]
+            save_every_seconds=1e9,
+        )
+        losses[precision] = train_reader(reader, subject.readings, loop, seed=options.seed, folder=folder).losses[0]
+
+    seconds = best_seconds(
+        {
+            "textbook": lambda: textbook.step(range(1), optimizer),
+            **{name: lambda precision=name: ours(precision) for name in wanted},
+        },
+        repeats=options.repeats,
+        clock=options.clock,
+    )
+    num_questions = _QUESTIONS * _STEPS
+    flops = sum(training_flops(subject.shape, of, output=ANSWER_TOKENS) for of in subject.lengths) / num_questions
+    return {
+        f"train_{name}": Row(
+            unit="question of 20 passages",
+            seconds=seconds[name] / num_questions,
+            textbook_seconds=seconds["textbook"],
+            floor_seconds=flops / matrix_rate(_PRECISIONS[name], clock=options.clock),
+            figures={"first_loss": losses[name]},
+        )
+        for name in wanted
+    }

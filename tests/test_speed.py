@@ -1,0 +1,90 @@
+"""The benchmarks of speed run, and compare like with like."""
+
+import json
+import sys
+
+import pytest
+import torch
+from benchmarks.speed import __main__ as bench
+from benchmarks.speed.floor import ReaderShape, scoring_flops, training_flops
+from benchmarks.speed.rows import Row, best_seconds
+from benchmarks.speed.subject import make_subject
+from benchmarks.speed.textbook import Textbook
+
+from dogeared.distill.teachers import CrossAttention
+from dogeared.reader.fid import FusionInDecoder, ReaderSettings
+
+SHAPE = ReaderShape(dim=4, inner=6, feed_forward=8, layers=2, decoder_layers=3, vocabulary=10)
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("speed") / "corpus"
+    return make_subject(folder, quick=True, num_questions=3, num_passages=4, tokens=(20, 40), padded=48)
+
+
+def test_a_pair_has_the_tokens_that_are_counted(subject):
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
+    batch = reader.batch([subject.readings.questions[0].text], [subject.readings.passages(0)])
+    assert sorted(subject.lengths[0]) == sorted(int(n) for chunk in batch.chunks for n in chunk.mask.sum(dim=1))
+
+
+def test_the_textbook_scores_as_the_package_does(subject):
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
+    judged = list(CrossAttention(reader, precision="fp32").relevance(subject.readings))
+    textbook = Textbook(subject)
+    for index, passages in enumerate(judged):
+        assert passages.relevance == pytest.approx(textbook.score(index), abs=1e-5)
+
+
+def test_the_textbook_learns_as_the_package_does(subject):
+    textbook = Textbook(subject)
+    loss = textbook.step(range(2), torch.optim.SGD(textbook.model.parameters(), lr=0.0))
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
+    questions = subject.readings.questions[:2]
+    batch = reader.batch(
+        [question.text for question in questions],
+        [subject.readings.passages(index) for index in range(2)],
+        answers=[question.answers[0] for question in questions],
+    )
+    assert reader(batch).item() == pytest.approx(loss, abs=1e-5)
+
+
+def test_operations_are_those_counted_by_hand():
+    # One layer and one token: q, k, v, o are 4 * 4 * 6, the feed-forward 2 * 4 * 8; both products of attention 2 * 6.
+    assert scoring_flops(SHAPE, [1]) == 2 * 2 * (96 + 64 + 12)
+    assert scoring_flops(SHAPE, [2, 1]) == 2 * 2 * (3 * (96 + 64) + (4 + 1) * 12)
+    # One output: own q, k, v, o, then q and o of the other attention, over three tokens that have keys and values.
+    decoder = 3 * 2 * (3 * 2 * 24 + 6 * 24 + 2 * 32 + 3 * 12 + 12)
+    assert training_flops(SHAPE, [2, 1], output=1) == 3 * (scoring_flops(SHAPE, [2, 1]) + decoder + 2 * 40)
+
+
+def test_the_best_time_of_each_side_counts():
+    now = iter([0.0, 5.0, 5.0, 6.0, 10.0, 13.0, 20.0, 24.0])
+    best = best_seconds({"a": lambda: None, "b": lambda: None}, repeats=2, clock=lambda: next(now))
+    assert best == {"a": 3.0, "b": 1.0}
+
+
+def test_ratios():
+    row = Row(unit="x", seconds=2.0, textbook_seconds=8.0, floor_seconds=0.5)
+    assert (row.ratio_to_textbook, row.ratio_to_floor) == (4.0, 4.0)
+    assert Row(unit="x", seconds=2.0).as_json()["ratio_to_floor"] is None
+
+
+def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "latest.json"
+    out.write_text('{"other": {"seconds": 1}, "score_fp32": {"seconds": 1}}')
+    arguments = ["speed", "score_fp32", "train_fp32", "--quick", "--repeats", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr("benchmarks.speed.train._QUESTIONS", 2)
+    monkeypatch.setattr("benchmarks.speed.score.matrix_rate", lambda *_, **__: 1e11)
+    monkeypatch.setattr("benchmarks.speed.train.matrix_rate", lambda *_, **__: 1e11)
+    bench.main()
+    written = json.loads(out.read_text())
+    assert written["other"] == {"seconds": 1}
+    assert set(written) == {"other", "score_fp32", "train_fp32"}
+    assert written["score_fp32"]["ratio_to_floor"] > 1
+    assert written["train_fp32"]["ratio_to_textbook"] > 0
+    shown = capsys.readouterr().out
+    assert "score_fp32" in shown
+    assert "times floor" in shown
