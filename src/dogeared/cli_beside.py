@@ -24,7 +24,9 @@ def compare(
     by: Annotated[str, typer.Option(help="The measure by which to list questions that changed.")] = "mrr@10",
     questions: Annotated[Path | None, typer.Option(help="The questions of TREC runs.")] = None,
     passages: Annotated[Path | None, typer.Option(help="Passages, to judge TREC runs by answer string.")] = None,
-    language: Annotated[Literal["en", "zh"], typer.Option(help="How they are searched for answers.")] = "en",
+    language: Annotated[
+        Literal["auto", "en", "zh", "ja"], typer.Option(help="How they are searched for answers.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two systems question by question, with paired tests."""
@@ -35,7 +37,8 @@ def compare(
     from dogeared.reporting.sides import read_side
     from dogeared.terminal import print_comparison
 
-    sides = [read_side(path, questions=questions, passages=passages, language=language) for path in (a, b)]
+    known = None if language == "auto" else language
+    sides = [read_side(path, questions=questions, passages=passages, language=known) for path in (a, b)]
     found = compare_sides(*sides, split=split, by=by)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False))

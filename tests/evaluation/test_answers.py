@@ -1,4 +1,4 @@
-"""Answers are compared as SQuAD, DPR and CMRC 2018 compare them."""
+"""Answers are compared as SQuAD, DPR, CMRC 2018 and JaQuAD compare them."""
 
 import unicodedata
 
@@ -68,6 +68,55 @@ def test_chinese_f1_counts_the_longest_common_run():
     assert f1("北京市海淀区", ["北京海淀区"]) == 0.0
     assert f1("abab", ["ab"], "zh") == 0.0
     assert f1("天地天地玄", ["地玄黄"], "zh") == pytest.approx(4 / 8)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "em", "f1_value"),
+    [
+        # The definition of CMRC 2018: in lower case, punctuation away, each Han character a unit and the rest by words;
+        # exact match of any answer; F1 of the longest run that both have, the best answer counting.
+        ("踢爆", ["踢爆"], True, 1.0),
+        ("即为一泡封", ["一泡封"], False, 2 * 3 / (5 + 3)),
+        ("1961年", ["1961年。", "六一年"], True, 1.0),
+        ("4 分钟", ["4分钟"], True, 1.0),
+        ("由韩国Nexon开发", ["韩国nexon"], False, 2 * 3 / (6 + 3)),
+        ("《跑跑卡丁车》与《泡泡堂》", ["跑跑卡丁车", "泡泡堂"], False, 2 * 5 / (9 + 5)),
+        ("张三、李四", ["张三李四"], True, 1.0),
+        (
+            "李四和张三",
+            ["张三和李四"],
+            False,
+            2 * 2 / (5 + 5),
+        ),  # 李四, 张三, and 和 stand in both; the longest run is 2
+        ("没有", ["北京"], False, 0.0),
+    ],
+)
+def test_chinese_is_judged_as_cmrc_2018_defines(prediction, answers, em, f1_value):
+    assert exact_match(prediction, answers, "zh") == em
+    assert f1(prediction, answers, "zh") == pytest.approx(f1_value)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "em", "f1_value"),
+    [
+        ("東京タワー", ["東京タワー。"], True, 1.0),
+        ("1958年", ["\uff11\uff19\uff15\uff18年"], True, 1.0),
+        ("ﾀﾜｰ", ["タワー"], True, 1.0),
+        # Characters count wherever they stand: 東, 京, タ, ワ and ー of 5 and of 8. In Chinese it would be a run of 3.
+        ("東京タワー", ["東京にあるタワー"], False, 2 * 5 / (5 + 8)),
+        ("大阪", ["東京"], False, 0.0),
+    ],
+)
+def test_japanese_is_judged_by_characters_as_jaquad_does(prediction, answers, em, f1_value):
+    assert exact_match(prediction, answers, "ja") == em
+    assert f1(prediction, answers, "ja") == pytest.approx(f1_value)
+
+
+def test_japanese_answers_are_found_inside_a_sentence():
+    assert has_answer(["タワー"], "東京タワーは1958年に完成した。", "ja")
+    assert has_answer(["1958年"], "東京タワーは\uff11\uff19\uff15\uff18年に完成した。", "ja")
+    assert not has_answer(["195"], "東京タワーは1958年に完成した。", "ja")
+    assert not has_answer(["タワー"], "東京タワーは1958年に完成した。")
 
 
 @given(st.lists(st.sampled_from("天地玄黄"), max_size=8), st.lists(st.sampled_from("天地玄黄"), max_size=8))

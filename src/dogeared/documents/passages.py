@@ -33,7 +33,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_WIDE = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\u0e00-\u0e7f"
+_WIDE = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\u0e00-\u0e7f\U00020000-\U0003ffff"
 """Characters and signs of scripts that put no blanks between words."""
 _CLOSING = "\"'\\)\\]\u2019\u201d\u300b\u300d\u300f\u3011\uff09"
 _END = re.compile(

@@ -2,8 +2,9 @@
 
 English, and every language that puts spaces between words, is judged as SQuAD (Rajpurkar et al. 2016) judges
 predictions and as DPR (Karpukhin et al. 2020) and FiD judge passages. Text written without spaces would be one long
-word to those rules, so that ``北京`` would not be found in ``首都是北京。``; for ``zh`` each Han or Kana character is
-a word of its own, and predictions are judged as CMRC 2018 (Cui et al. 2019) does.
+word to those rules, so that ``北京`` would not be found in ``首都是北京。``; for ``zh`` and ``ja`` each Han or Kana
+character is a word of its own. Predictions in Chinese are judged as CMRC 2018 (Cui et al. 2019) judges them, those in
+Japanese as JaQuAD (So et al. 2022) and JSQuAD (Kurihara et al. 2022), which is SQuAD's way over characters.
 
 All values are of one question. Averaging, and anything about ranks, is elsewhere.
 """
@@ -19,8 +20,8 @@ import regex
 
 __all__ = ["AnswerMatcher", "Language", "answer_spans", "exact_match", "f1", "has_answer", "normalize_answer"]
 
-Language = Literal["en", "zh"]
-"""``zh`` for Chinese and Japanese, ``en`` for any language with spaces between words."""
+Language = Literal["en", "zh", "ja"]
+"""``zh`` for Chinese, ``ja`` for Japanese, ``en`` for any language with spaces between words."""
 
 _ARTICLE = regex.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -37,8 +38,8 @@ def normalize_answer(text: str, language: Language = "en") -> str:
     """Reduce an answer to what counts when it is compared.
 
     In English that is lower case without ASCII punctuation, articles and surplus space, in this order, so that of
-    ``A.`` nothing is left. In Chinese it is the characters and words with single spaces between them, whatever
-    punctuation and spaces the text had; full-width forms count as the usual ones.
+    ``A.`` nothing is left. In Chinese and Japanese it is the characters and words with single spaces between them,
+    whatever punctuation and spaces the text had; full-width forms count as the usual ones.
 
     Source: the evaluation scripts of SQuAD 1.1 and CMRC 2018. Ours differs from the latter in leaving out all
     punctuation and signs, not a fixed list, and in taking words of other scripts as they stand.
@@ -48,7 +49,7 @@ def normalize_answer(text: str, language: Language = "en") -> str:
     >>> normalize_answer("《红楼梦》第 3 回", "zh")
     '红 楼 梦 第 3 回'
     """
-    if language == "zh":
+    if language != "en":
         return " ".join(_CHARACTER_OR_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
@@ -62,9 +63,9 @@ def exact_match(prediction: str, answers: Sequence[str], language: Language = "e
 def f1(prediction: str, answers: Sequence[str], language: Language = "en") -> float:
     """Return what share of the words of prediction and answer the two have in common, for the best answer, in 0-1.
 
-    The harmonic mean of precision and recall. English counts common words wherever they stand, as SQuAD does; Chinese
-    counts the longest run of characters that stands in both, as CMRC 2018 does. Where nothing is left of either text
-    after `normalize_answer`, the value is 1 if nothing is left of the other one too.
+    The harmonic mean of precision and recall. English counts common words wherever they stand, as SQuAD does, and
+    Japanese so counts characters; Chinese counts the longest run of characters that stands in both, as CMRC 2018 does.
+    Where nothing is left of either text after `normalize_answer`, the value is 1 if nothing is left of the other too.
     """
     words = normalize_answer(prediction, language).split()
     common = _longest_common_run if language == "zh" else _num_common_words
@@ -79,8 +80,8 @@ class AnswerMatcher:
 
     A text is put into canonical decomposition, split into runs of letters, digits and marks and into single other
     visible characters, and put into lower case; an answer is held where its tokens stand in the text in one piece.
-    ``1990`` is thus not in ``the 1990s``, and ``U.S.`` not in ``US``. With ``zh``, compatibility forms are made usual
-    ones first, and each Han or Kana character is a token.
+    ``1990`` is thus not in ``the 1990s``, and ``U.S.`` not in ``US``. With ``zh`` and ``ja``, compatibility forms are
+    made usual ones first, and each Han or Kana character is a token.
 
     Differs from FiD: an answer with no visible character is in no text. There it is in every text, which makes each
     passage of its question a hit.
@@ -100,7 +101,7 @@ class AnswerMatcher:
 
     def _take_apart(self, text: str) -> str:
         # No token holds a space, so a search in the joined string finds exactly the whole tokens in one piece.
-        if self.language == "zh":
+        if self.language != "en":
             tokens = _CHARACTER_WORD_OR_SIGN.findall(unicodedata.normalize("NFKC", text))
         else:
             tokens = _WORD_OR_SIGN.findall(unicodedata.normalize("NFD", text))
@@ -121,8 +122,7 @@ def answer_spans(answers: Sequence[str], text: str, language: Language = "en") -
     >>> answer_spans(["the Beatles", "beatles"], "In 1960 The Beatles formed.")
     [(8, 19)]
     """
-    form = "NFKC" if language == "zh" else "NFD"
-    pattern = _CHARACTER_WORD_OR_SIGN if language == "zh" else _WORD_OR_SIGN
+    form, pattern = ("NFD", _WORD_OR_SIGN) if language == "en" else ("NFKC", _CHARACTER_WORD_OR_SIGN)
     # Character by character, so that each one of the changed text knows where it comes from.
     source = [(place, part) for place, sign in enumerate(text) for part in unicodedata.normalize(form, sign)]
     found = list(pattern.finditer("".join(part for _, part in source)))

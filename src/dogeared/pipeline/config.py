@@ -66,8 +66,9 @@ class Experiment(Settings):
     start_model: str | None = None
     """With ``dense`` and ``hybrid``, whose vectors: a sentence-transformers model or a plain encoder by hub name or
     folder. The student as it stands before any distillation, where nothing is said."""
-    language: Language = "en"
-    """How answers are compared and found in texts."""
+    language: Language | Literal["auto"] = "auto"
+    """How answers are compared and found in texts: ``zh`` for Chinese, ``ja`` for Japanese, ``en`` for all languages
+    with blanks between words. ``auto`` finds out from the questions, and says what it found."""
     num_passages: int = Field(default=100, ge=2)
     """How many passages are retrieved a question."""
     leave_out_source: bool = False
@@ -88,6 +89,20 @@ class Experiment(Settings):
     encoding: EncodingSettings = EncodingSettings()
     supervised: SupervisedTraining = SupervisedTraining()
     rounds: RoundsSettings = RoundsSettings()
+
+    @property
+    def settled_language(self) -> Language:
+        """The language, once it is known; ``pipeline/language.py`` finds it.
+
+        Raises:
+            ConfigError: It is still to be found.
+        """
+        if self.language == "auto":
+            raise ConfigError(
+                'language: expected "en", "zh" or "ja" where answers are compared without any questions to tell it '
+                'from, got "auto"; set language'
+            )
+        return self.language
 
     @property
     def starts_untouched(self) -> bool:

@@ -13,6 +13,7 @@ from dogeared.artifacts import read_manifest, write_atomically
 from dogeared.errors import ArtifactError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.layout import RoundFolder, RunFolder
 from dogeared.pipeline.making import Facts, make_from
 from dogeared.pipeline.measure import MEASURES_FILE, measure
@@ -57,6 +58,7 @@ def measure_hybrid(run: RunFolder, name: Name, experiment: Experiment) -> None:
 
 def evaluate_hybrid(out: Path, *, data: Path, lexical: Path, dense: Path, experiment: Experiment) -> None:
     """Measure two rankings fused, on dev and test; no reader is asked."""
+    experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
         facts["retriever"] = " + ".join(read_manifest(one).facts["retriever"] for one in (dense, lexical))
@@ -71,7 +73,7 @@ def evaluate_hybrid(out: Path, *, data: Path, lexical: Path, dense: Path, experi
         )
 
     settings = {
-        "language": experiment.language,
+        "language": experiment.settled_language,
         "num_passages": experiment.num_passages,
         "hybrid": experiment.hybrid.model_dump(),
     }

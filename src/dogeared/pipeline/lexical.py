@@ -8,6 +8,7 @@ from pathlib import Path
 from dogeared.artifacts import read_manifest
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from
 from dogeared.retrieval.bm25 import BM25Retriever
 from dogeared.retrieval.tfidf import TfidfRetriever
@@ -19,6 +20,7 @@ _KIND = "index_tfidf"
 
 def index_tfidf(out: Path, *, data: Path, experiment: Experiment) -> None:
     """Make the TF-IDF index of the corpus."""
+    experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
         corpus = Dataset.open(data).corpus

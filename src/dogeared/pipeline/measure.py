@@ -63,7 +63,7 @@ def measure(
                 )
             continue
         ranked = [rankings[question.id] for question in questions if question.id in rankings]
-        arguments = (questions, ranked, dataset.passage_texts, experiment.language)
+        arguments = (questions, ranked, dataset.passage_texts, experiment.settled_language)
         found["retriever"][split] = evaluate_retrieval(*arguments)
         rows: dict[str, dict[str, Any]] = {question.id: {"id": question.id, "split": split} for question in questions}
         for question_id, values in retrieval_by_question(*arguments).items():
@@ -96,8 +96,8 @@ def _answer(
     for question, prediction in zip(questions, written, strict=True):
         rows[question.id]["prediction"] = prediction
         if question.answers:
-            right.append(exact_match(prediction, question.answers, experiment.language))
-            overlap.append(f1(prediction, question.answers, experiment.language))
+            right.append(exact_match(prediction, question.answers, experiment.settled_language))
+            overlap.append(f1(prediction, question.answers, experiment.settled_language))
             rows[question.id] |= {"em": float(right[-1]), "f1": overlap[-1]}
     if not right:
         return {"num_questions": 0}
@@ -111,7 +111,7 @@ def _check(
     experiment: Experiment,
 ) -> dict[str, Any]:
     """Ask whether the teacher is worth learning from, on questions that no reader was trained on."""
-    matcher = AnswerMatcher(experiment.language)
+    matcher = AnswerMatcher(experiment.settled_language)
     judged = []
     for question in questions:
         item = relevance[question.id]

@@ -25,6 +25,7 @@ from dogeared.distill.choosing import TeacherSettings, choose_teacher, own_judge
 from dogeared.errors import DataError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.cost import measured_cost
+from dogeared.pipeline.language import settle_language_of
 from dogeared.reader.answering import answer_questions
 from dogeared.reader.extractive import ExtractiveReader
 from dogeared.reader.kinds import Reader, open_reader
@@ -100,6 +101,7 @@ def make_plan(
     on_error = (lambda _: None) if skip_bad_rows else None
     given = list(iter_questions(questions, on_error=on_error))
     dealt, _ = assign_splits(given, experiment.seed)
+    experiment = settle_language_of(experiment, dealt)
     sample, num_passages, corpus_mb = [], 0, 0.0
     source = (
         iter_passages(passages, on_error=on_error)
@@ -216,7 +218,7 @@ class _Probe:
             settings,
             reader=reader,
             aggregation=self.experiment.relevance,
-            language=self.experiment.language,
+            language=self.experiment.settled_language,
             precision=self.experiment.reader_training.precision,
         )
         return self._seconds_a_question(lambda asked: list(teacher.relevance(self._readings(asked, num_passages))))
@@ -261,7 +263,7 @@ class _Probe:
         )
 
     def _reader(self) -> Reader:
-        return open_reader(self.experiment.reader, language=self.experiment.language).to(default_device())
+        return open_reader(self.experiment.reader, language=self.experiment.settled_language).to(default_device())
 
     def _readings(self, asked: Sequence[Question], num_passages: int) -> Readings:
         return Readings(questions=asked, rankings=self.rankings, corpus=self.corpus, num_passages=num_passages)

@@ -20,6 +20,7 @@ from dogeared.models import resolve_model
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
+from dogeared.pipeline.language import say_language, settle_language
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
 from dogeared.pipeline.selection import reason_to_stop
@@ -42,6 +43,8 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
         ModelError: There is no such reader or retriever.
         TrainingError: The teacher check failed and ``strict`` is set.
     """
+    say_language(experiment, run.data)
+    experiment = settle_language(experiment, run.data)
     _check_names(run, experiment)
     _measure_untouched(run, experiment)
     _first_round(run, experiment)

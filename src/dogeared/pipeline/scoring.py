@@ -17,6 +17,7 @@ from dogeared.distill.teachers import Teacher
 from dogeared.errors import TrainingError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from
 from dogeared.reader.kinds import Reader, open_reader
 from dogeared.records import Ranking
@@ -57,6 +58,7 @@ def score_passages(
         ConfigError: The teacher reads, and there is no reader.
         TrainingError: The teacher has nothing to say of any training question that has passages.
     """
+    experiment = settle_language(experiment, data)
     chosen = teacher or experiment.teacher
     num_passages = {
         split: experiment.retriever_training.num_passages if split == "train" else experiment.reader.num_passages
@@ -69,7 +71,7 @@ def score_passages(
             chosen,
             reader=load_reader(reader, experiment) if chosen.reads and reader is not None else None,
             aggregation=experiment.relevance,
-            language=experiment.language,
+            language=experiment.settled_language,
             precision=experiment.reader_training.precision,
         )
         readings = {
@@ -77,7 +79,7 @@ def score_passages(
         }
         facts |= _write_judgement(folder, judge, readings)
 
-    settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.language)
+    settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.settled_language)
     inputs = {"data": data, "ranking": ranking}
     inputs |= {"reader": reader} if chosen.reads and reader is not None else {}
     settings = {"num_passages": num_passages, **settings, **(noted_source(experiment) if "train" in splits else {})}
@@ -92,7 +94,7 @@ def noted_source(experiment: Experiment) -> dict[str, bool]:
 def load_reader(folder: Path, experiment: Experiment) -> Reader:
     """Load a trained reader onto the device."""
     settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
-    return open_reader(settings, language=experiment.language).to(default_device()).eval()
+    return open_reader(settings, language=experiment.settled_language).to(default_device()).eval()
 
 
 def readings_of(

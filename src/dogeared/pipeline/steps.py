@@ -16,6 +16,7 @@ from dogeared.data.rankings import read_rankings, read_relevance, write_rankings
 from dogeared.errors import ConfigError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.lexical import load_words
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.measure import measure
@@ -57,6 +58,7 @@ __all__ = [
 
 def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
     """Make the lexical index of the corpus."""
+    experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
         corpus = Dataset.open(data).corpus
@@ -99,6 +101,7 @@ def train_reader(
         start: The reader to go on from, which needs no curriculum any more; None for a fresh one, from its pretrained
             start.
     """
+    experiment = settle_language(experiment, data)
     seed = seed_of(experiment.seed, "reader", round_number)
     begun = experiment.reader.model_copy(update={} if start is None else {"model": str(start.absolute())})
     training = experiment.reader_training.model_copy(update={} if start is None else {"curriculum_steps": 0})
@@ -106,7 +109,7 @@ def train_reader(
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         torch.manual_seed(seed)  # for weights that have no pretrained start, such as fresh cross-attention
-        reader = open_reader(begun, language=experiment.language).to(default_device())
+        reader = open_reader(begun, language=experiment.settled_language).to(default_device())
         several = experiment.reader.num_passages
         state = train_reader_in_place(
             reader,
@@ -114,7 +117,7 @@ def train_reader(
             training,
             seed=seed,
             folder=work_folder(out),
-            language=experiment.language,
+            language=experiment.settled_language,
             dev_readings=readings_of(dataset, rankings, "dev", several, experiment),
         )
         _note_training(facts, state)
@@ -123,7 +126,7 @@ def train_reader(
     settings = {
         "reader": experiment.reader.model_dump(),
         "reader_training": training.model_dump(exclude={"save_every_seconds"}),
-        "language": experiment.language,
+        "language": experiment.settled_language,
         "seed": seed,
         **noted_source(experiment),
     }
@@ -235,6 +238,7 @@ def evaluate(
         experiment: For language, lengths and temperatures.
         teacher: What the teacher said of dev passages where it is another; it is checked in the reader's place.
     """
+    experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
@@ -252,7 +256,7 @@ def evaluate(
         )
 
     settings = {
-        "language": experiment.language,
+        "language": experiment.settled_language,
         "reader": experiment.reader.model_dump(exclude={"model"}),
         "teacher_temperature": experiment.retriever_training.teacher_temperature,
     }

@@ -9,6 +9,7 @@ from dogeared.compute import default_device
 from dogeared.data.rankings import read_rankings
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.steps import RANKINGS_FILE
 from dogeared.retrieval.dual_encoder import DualEncoder
@@ -28,11 +29,12 @@ def train_dpr(out: Path, *, data: Path, ranking: Path, start: Path, experiment: 
         start: The student to go on from.
         experiment: For all else.
     """
+    experiment = settle_language(experiment, data)
     seed = seed_of(experiment.seed, "supervised")
 
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
-        settings, language = experiment.supervised, experiment.language
+        settings, language = experiment.supervised, experiment.settled_language
         examples = find_examples(dataset.split("train"), rankings, dataset.corpus, settings, language=language)
         model = experiment.retriever.model_copy(update={"model": str(start.absolute())})
         encoder = DualEncoder.load(model).to(default_device())
@@ -43,7 +45,7 @@ def train_dpr(out: Path, *, data: Path, ranking: Path, start: Path, experiment: 
     settings = {
         "retriever": experiment.retriever.model_dump(exclude={"model"}),
         "supervised": experiment.supervised.model_dump(exclude={"save_every_seconds"}),
-        "language": experiment.language,
+        "language": experiment.settled_language,
         "seed": seed,
     }
     make_from(out, "train_dpr", settings, {"data": data, "ranking": ranking, "start": start}, work)

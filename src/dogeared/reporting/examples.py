@@ -167,7 +167,7 @@ class _Show:
     def __init__(self, dataset: Dataset, experiment: Experiment) -> None:
         self.dataset = dataset
         self.experiment = experiment
-        self.matcher = AnswerMatcher(experiment.language)
+        self.matcher = AnswerMatcher(experiment.settled_language)
 
     def side(
         self,
@@ -203,7 +203,9 @@ class _Show:
         return ShownPassage(
             rank=rank,
             title=passage.title,
-            pieces=_pieces(passage.text, answer_spans(question.answers, passage.text, self.experiment.language)),
+            pieces=_pieces(
+                passage.text, answer_spans(question.answers, passage.text, self.experiment.settled_language)
+            ),
             score=ranking.scores[rank - 1],
             hit=hit,
             share=shares[rank - 1] if rank <= len(shares) else None,
@@ -215,7 +217,7 @@ def _first_hits(
 ) -> dict[str, int | None]:
     """Rank the first hit of each question that can be judged: by gold where it has gold, else by answer string."""
     ranked = [rankings[question.id] for question in questions if question.id in rankings]
-    judgments = answer_judgments(questions, ranked, dataset.passage_texts, experiment.language)
+    judgments = answer_judgments(questions, ranked, dataset.passage_texts, experiment.settled_language)
     judgments |= gold_judgments(questions)
     return {
         ranking.question_id: next(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dogeared.data.formats import iter_passages, iter_questions
+from dogeared.data.language import detect_language
 from dogeared.data.trec import iter_trec_run
 from dogeared.errors import DataError
 from dogeared.evaluation.answers import Language
@@ -55,7 +56,7 @@ class Side:
 
 
 def read_side(
-    path: Path, *, questions: Path | None = None, passages: Path | None = None, language: Language = "en"
+    path: Path, *, questions: Path | None = None, passages: Path | None = None, language: Language | None = None
 ) -> Side:
     """Read one of two systems to compare.
 
@@ -64,7 +65,7 @@ def read_side(
             student; or a TREC run.
         questions: What a TREC run is of; not looked at for others.
         passages: Where a TREC run is judged by answer string.
-        language: How a TREC run's passages are searched for answers.
+        language: How a TREC run's passages are searched for answers; found out from the questions where None.
 
     Raises:
         DataError: It is none of these, or cannot be measured.
@@ -104,13 +105,15 @@ def _read_round(folder: RoundFolder, run: RunFolder, title: str) -> Side:
     return Side(title=title, measured=measured)
 
 
-def _measure_trec_run(path: Path, questions: Path, passages: Path | None, language: Language) -> Side:
+def _measure_trec_run(path: Path, questions: Path, passages: Path | None, language: Language | None) -> Side:
     given = list(iter_questions(questions))
     asked, rankings = [one.question for one in given], list(iter_trec_run(path))
     if passages is None:
         values = measure_each_question(rankings, gold_judgments(asked))
     else:
         texts = _texts(rankings, passages)
+        if language is None:
+            language = detect_language(text for one in asked for text in (one.text, *one.answers)).language
         values = retrieval_by_question(asked, rankings, lambda ids: [texts[one] for one in ids], language)
     if not values:
         raise DataError(

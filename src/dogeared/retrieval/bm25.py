@@ -51,7 +51,8 @@ class BM25Settings(Settings):
 
     language: Literal["en", "zh", "ja", "none"] = "en"
     """``en`` leaves out English stop words and stems the others, so that "capitals" finds "capital". All others take
-    words as they stand. Han, Kana and Hangul become characters and pairs of them in every language."""
+    words as they stand. Han, Kana and Hangul become characters and pairs of them in every language. In a run it
+    follows ``language`` where nothing is said."""
 
     variant: Literal["lucene", "robertson", "atire"] = "lucene"
     """The formula: Lucene's, with a weight of rare terms that is never 0; the original one; or ATIRE's."""

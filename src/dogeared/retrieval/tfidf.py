@@ -46,7 +46,8 @@ class TfidfSettings(Settings):
     """How text becomes hashed terms; an index is made with these and keeps them."""
 
     language: Literal["en", "none"] = "en"
-    """``en`` leaves out English stop words, and pairs that hold one; ``none`` takes all words. Nothing is stemmed."""
+    """``en`` leaves out English stop words, and pairs that hold one; ``none`` takes all words. Nothing is stemmed. In
+    a run it follows ``language`` where nothing is said."""
 
     num_bucket_bits: int = Field(default=24, ge=1, le=30)
     """The terms share two to the power of this many buckets; with fewer, different terms are taken for one."""

@@ -97,7 +97,7 @@ def find_threshold(folder: Path, service: QuestionAnswering) -> Threshold:
 
 
 def _ask_dev(run: RunFolder, service: QuestionAnswering, reader: str) -> Threshold:
-    language = read_experiment(run).language
+    language = read_experiment(run).settled_language
     questions = [one for one in Dataset.open(run.data).split("dev") if one.answers and one.text.strip()]
     questions = questions[:_MOST_QUESTIONS]
     judged = []
