@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from dogeared import __version__
 from dogeared.cli_beside import beside_app
 from dogeared.cli_data import data_app
+from dogeared.cli_export import export_app
 from dogeared.cli_serve import serve_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
@@ -194,6 +195,7 @@ def doctor(folder: RunFolderArgument) -> None:
 
 app.add_typer(beside_app)
 app.add_typer(data_app)
+app.add_typer(export_app)
 app.add_typer(serve_app)
 app.add_typer(steps_app)
 

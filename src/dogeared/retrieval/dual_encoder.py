@@ -46,6 +46,7 @@ from dogeared.retrieval.encoder_models import (
     was_saved_sparse,
     with_two_encoders,
 )
+from dogeared.retrieval.older_tools import write_for_older_tools
 from dogeared.retrieval.token_projection import has_token_projection
 from dogeared.settings import Settings
 
@@ -159,8 +160,9 @@ class DualEncoder(nn.Module):
         return cls(model, passage_template=template, freeze_passages=freeze_passages)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that ``SentenceTransformer(folder)`` and ``load`` both read."""
+        """Write a folder that ``SentenceTransformer(folder)``, also of older versions, and ``load`` both read."""
         self.model.save_pretrained(str(folder), create_model_card=False)
+        write_for_older_tools(folder)
         own = {"passage_template": self.passage_template}
         (folder / _OWN_FILE).write_text(json.dumps(own, indent=1), encoding="utf-8")
 
@@ -173,6 +175,11 @@ class DualEncoder(nn.Module):
     def is_sparse(self) -> bool:
         """Whether vectors have one number a word of the vocabulary, most of them 0."""
         return is_sparse(self.model)
+
+    @property
+    def has_two_encoders(self) -> bool:
+        """Whether questions and passages have an encoder each."""
+        return bool(routes(self.model))
 
     @property
     def dim(self) -> int:
