@@ -25,7 +25,8 @@ for item in told["items"]:
     route = {"task": item["kind"]} if type(model[0]).__name__ == "Router" else {}
     vector = model.encode(item["text"], show_progress_bar=False, **route).tolist()
     worst = max(worst, math.dist(vector, item["vector"]) / math.hypot(*item["vector"]))
-print(f"sentence-transformers {sentence_transformers.__version__}, transformers {transformers.__version__}: {worst:.1e}")
+st, t = sentence_transformers.__version__, transformers.__version__
+print(f"sentence-transformers {st}, transformers {t}: {worst:.1e}")
 sys.exit(worst > told["tolerance"])
 """
 
