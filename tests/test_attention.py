@@ -1,4 +1,4 @@
-"""Attention in float32 under bfloat16: the library's numbers, the library's types."""
+"""Attention on a CPU under bfloat16: the library's numbers, the library's types, and gradients of float32."""
 
 import pytest
 import torch
@@ -37,7 +37,52 @@ def test_a_model_attends_by_it_after_it_was_asked_to(kind, tmp_path, monkeypatch
     with torch.autocast("cpu", torch.bfloat16):
         reader(reader.batch(QUESTIONS[:2], [PASSAGES, PASSAGES[:1]], answers=["red", "green fox"])).backward()
     assert seen
-    assert set(seen) == {torch.float32}
+    assert set(seen) == {torch.float32}  # whatever has a bias, or attends to something else than itself
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_gradients_in_bfloat16_are_those_in_float32(with_mask):
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 3, 40, 16) for _ in range(3)]
+    mask = (torch.arange(40) < torch.tensor([40, 25])[:, None])[:, None, None, :].expand(2, 1, 40, 40)
+    module = torch.nn.Identity()
+    module.is_causal = False
+
+    def run(dtype):
+        leaves = [part.clone().requires_grad_() for part in parts]
+        inputs = [leaf.to(dtype) for leaf in leaves]
+        attended, _ = attend(module, *inputs, attention_mask=mask if with_mask else None, scaling=0.25)
+        (attended.float() * torch.linspace(-1, 1, 16)).sum().backward()
+        return attended.detach().float(), *(leaf.grad for leaf in leaves)
+
+    for rounded, exact in zip(run(torch.bfloat16), run(torch.float32), strict=True):
+        assert (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+def test_a_causal_module_without_a_mask_sees_nothing_that_comes_later():
+    query, key, value = (torch.randn(1, 2, 6, 8, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    module = torch.nn.Identity()
+    module.is_causal = True
+    attended, _ = attend(module, query, key, value, attention_mask=None)
+    gradient = torch.autograd.grad(attended[0, 2].sum(), value)[0]
+    assert (gradient[0, :, :3] != 0).all()
+    assert (gradient[0, :, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_leaves_the_mean_and_the_padding_as_they_are(dtype):
+    torch.manual_seed(0)
+    query, key = (torch.randn(1, 2, 32, 8).to(dtype) for _ in range(2))
+    value = torch.rand(1, 2, 32, 8).to(dtype)
+    mask = (torch.arange(32) < 20)[None, None, None, :].expand(1, 1, 32, 32)
+    module = torch.nn.Identity()
+    module.is_causal = False
+    exact, _ = attend(module, query, key, value, attention_mask=mask)
+    dropped = [attend(module, query, key, value, attention_mask=mask, dropout=0.2)[0].float() for _ in range(300)]
+    assert (dropped[0] - exact.float()).abs().max() > 0.05
+    assert (torch.stack(dropped).mean(0) - exact.float()).abs().mean() < 0.01
+    value[:, :, 20:] = torch.nan
+    assert attend(module, query, key, value.nan_to_num(9.0), attention_mask=mask, dropout=0.2)[0].max() < 4
 
 
 def _noting(seen):

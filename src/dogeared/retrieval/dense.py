@@ -193,9 +193,11 @@ def _vectors_of_chunks(
     encoder: DualEncoder, chunks: Sequence[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
 ) -> Iterator[Tensor]:
     encoder.eval()
+    with autocast(precision, encoder.device):
+        weights = encoder.rounded_weights()
     for chunk in chunks:
         with autocast(precision, encoder.device):
-            vectors = encoder.encode(chunk.to(encoder.device).features).float()
+            vectors = encoder.encode(chunk.to(encoder.device).features, weights).float()
         yield vectors
         on_chunk(len(chunk.rows))
 

@@ -27,12 +27,14 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dogeared.attention import use_fast_attention
 from dogeared.batching import Movable
+from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
 from dogeared.records import Passage
@@ -48,6 +50,7 @@ from dogeared.retrieval.encoder_models import (
 )
 from dogeared.retrieval.older_tools import write_for_older_tools
 from dogeared.retrieval.token_projection import has_token_projection
+from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
 __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
@@ -55,7 +58,7 @@ __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
 logger = logging.getLogger(__name__)
 
 _CHUNK_TOKENS = 4_096
-"""Texts of a chunk are padded to its longest; and what so few tokens leave behind stays in a CPU's cache."""
+"""Texts of a chunk are padded to its longest; what so few tokens leave behind stays in a CPU's cache."""
 _OWN_FILE = "dogeared.json"
 _PLAIN_PROMPTS: Mapping[str, str | None] = {"query": "question: ", "document": "title: "}
 _PLAIN_TEMPLATE = "{title} context: {text}"
@@ -109,6 +112,11 @@ class DualEncoder(nn.Module):
         self.passage_template = passage_template
         self.freezes_passages = freeze_passages
         use_fast_attention(model)
+        round_between(model)
+        use_cheap_dropout(model)
+        for part in model.modules():
+            if isinstance(part, Pooling):
+                part.register_forward_pre_hook(_pool_in_float32)
         if freeze_passages:
             model.requires_grad_(False)
             routes(model)["query"].requires_grad_(True)
@@ -214,9 +222,20 @@ class DualEncoder(nn.Module):
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
         return self._chunks(texts, "document", max_chunk_tokens)
 
-    def encode(self, features: Mapping[str, Any]) -> Float[Tensor, "rows dim"]:
-        """Encode the texts of one chunk, in its order."""
-        return self.model(dict(features))["sentence_embedding"]
+    def rounded_weights(self) -> dict[str, Tensor]:
+        """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on, on a CPU."""
+        return rounded_weights(self.model)
+
+    def encode(
+        self, features: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "rows dim"]:
+        """Encode the texts of one chunk, in its order.
+
+        Args:
+            features: Of the chunk.
+            weights: From ``rounded_weights``, since when no weight has changed.
+        """
+        return call_rounded(self.model, weights or {}, dict(features))["sentence_embedding"]
 
     def embed(self, chunks: Sequence[FeatureChunk], *, encode_twice: bool = False) -> Float[Tensor, "rows dim"]:
         """Encode chunks and put the vectors in the order in which the texts were given.
@@ -228,11 +247,12 @@ class DualEncoder(nn.Module):
         """
         # Features go in as they are, not as a chunk: torch looks among the arguments for the device whose random state
         # it has to keep.
+        weights = self.rounded_weights()
         vectors = torch.cat(
             [
-                checkpoint(self.encode, dict(chunk.features), use_reentrant=False)
+                checkpoint(self.encode, dict(chunk.features), weights, use_reentrant=False)
                 if encode_twice
-                else self.encode(chunk.features)
+                else self.encode(chunk.features, weights)
                 for chunk in chunks
             ]
         )
@@ -260,16 +280,32 @@ class DualEncoder(nn.Module):
     def _chunks(self, texts: list[str], task: str, max_chunk_tokens: int) -> tuple[FeatureChunk, ...]:
         prompt = self.model.prompts.get(task)
         route = {"task": task} if routes(self.model) else {}
-        # Characters stand in for tokens: tokenizing is left to the model's own preprocessing, chunk by chunk.
-        longest = 4 * (self.model.max_seq_length or 512)
-        lengths = [min(len(text) + len(prompt or ""), longest) for text in texts]
+        features = self.model.preprocess(texts, prompt=prompt or None, **route) if texts else {}
+        mask = features.get("attention_mask")
+        if mask is None or self.model.tokenizer.padding_side != "right":
+            return (FeatureChunk(features=features, rows=torch.arange(len(texts))),) if texts else ()
+        lengths = mask.sum(dim=1).tolist()
         order = sorted(range(len(texts)), key=lambda row: lengths[row])
         chunks, start = [], 0
         while start < len(order):
             end = start + 1
-            while end < len(order) and lengths[order[end]] * (end + 1 - start) <= 4 * max_chunk_tokens:
+            while end < len(order) and lengths[order[end]] * (end + 1 - start) <= max_chunk_tokens:
                 end += 1
-            features = self.model.preprocess([texts[row] for row in order[start:end]], prompt=prompt or None, **route)
-            chunks.append(FeatureChunk(features=features, rows=torch.tensor(order[start:end])))
+            rows = torch.tensor(order[start:end])
+            chunks.append(FeatureChunk(features=_trimmed(features, rows, lengths[order[end - 1]]), rows=rows))
             start = end
         return tuple(chunks)
+
+
+def _trimmed(features: Mapping[str, Any], rows: Tensor, length: int) -> dict[str, Any]:
+    """Take some texts, without the padding that longer ones gave them."""
+    return {
+        name: value[rows][:, :length].contiguous() if isinstance(value, Tensor) and value.ndim == 2 else value
+        for name, value in features.items()
+    }
+
+
+def _pool_in_float32(pooling: nn.Module, arguments: tuple[dict[str, Any]]) -> tuple[dict[str, Any]]:
+    """Whatever precision the encoder computes in, a vector is not rounded to it."""
+    features = arguments[0]
+    return ({**features, "token_embeddings": features["token_embeddings"].float()},)
