@@ -2,19 +2,21 @@
 
 Of the kernel that the library's attention (SDPA) takes on CPUs, the forward pass is twice as fast in bfloat16 as in
 float32, and the backward pass twice as slow: for 21 texts of 192 tokens and 12 heads, 12 against 24 ms and 86 against
-42 ms. So without a gradient attention stays in bfloat16; with one it goes back in float32, from what the kernel kept in
-bfloat16; and with a bias that learns, all of it goes up to float32 and back. With dropout there is no kernel at all:
-what the library would lay out in float32 is laid out in bfloat16, with cheaper random numbers.
+42 ms. So attention goes forward in bfloat16, and back in float32, from what the kernel kept in bfloat16. A bias that
+learns (T5's) keeps the kernel's backward pass away: there it is written out in five matrix products, of scores that are
+computed anew. A mask and a bias are put together once for all layers. With dropout there is no kernel at all: what the
+library would lay out in float32 is laid out in bfloat16, with cheaper random numbers.
 
 Not here: what is attended to (``reader/cross_attention.py`` records it).
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -71,69 +73,63 @@ def attend(
     position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attend as the library's SDPA does, in float32 on a CPU; shapes and the rest are the library's."""
+    """Attend as the library's SDPA does; shapes and the rest are the library's."""
     rest = {"position_bias": position_bias, **kwargs}
-    if query.device.type != "cpu":
+    if query.device.type != "cpu" or _is_special(module, query, attention_mask, kwargs):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
-    is_plain = position_bias is None and _attends_to_itself(module, query, key, value, attention_mask, kwargs)
-    if is_plain and kwargs.get("dropout"):
-        return _attend_with_dropout(query, key, value, attention_mask, kwargs["dropout"], kwargs.get("scaling")), None
-    if query.dtype == torch.float32 or (position_bias is None and not torch.is_grad_enabled()):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
-    if is_plain and query.dtype == torch.bfloat16:
-        return _BackInFloat32.attend(query, key, value, attention_mask, kwargs.get("scaling")), None
-    if attention_mask is not None and attention_mask.is_floating_point():
-        attention_mask = attention_mask.float()
+    scaling = query.shape[-1] ** -0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
     with torch.autocast("cpu", enabled=False):
-        attended, _ = sdpa_attention_forward(
-            module,
-            query.float(),
-            key.float(),
-            value.float(),
-            attention_mask,
-            position_bias=None if position_bias is None else position_bias.float(),
-            **kwargs,
-        )
-    return attended.to(query.dtype), None
+        if kwargs.get("dropout"):
+            attended = _attend_with_dropout(
+                query, key, value, attention_mask, position_bias, dropout=kwargs["dropout"], scaling=scaling
+            )
+        elif position_bias is not None and torch.is_grad_enabled():
+            attended = _BackByProducts.apply(query, key, value, attention_mask, position_bias, scaling)
+        elif query.dtype == torch.bfloat16 and torch.is_grad_enabled():
+            attended = _BackInFloat32.apply(query, key, value, _additive(attention_mask, query), scaling)
+        else:
+            mask = _together(attention_mask, position_bias)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    assert isinstance(attended, Tensor)
+    return attended.transpose(1, 2).contiguous(), None
 
 
-def _attends_to_itself(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
-) -> bool:
-    """Tell whether every text attends to itself, and whether what it must not see is in the mask, if anything is."""
+def _is_special(module: nn.Module, query: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
+    """Tell whether there is more to it than a mask and a bias, such as a missing mask that means not to look ahead."""
     is_causal = options.get("is_causal")
     is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    return query.shape == key.shape == value.shape and (mask is not None or not is_causal)
+    looks_back = is_causal and mask is None and query.shape[2] > 1
+    return bool(looks_back or getattr(module, "num_key_value_groups", 1) > 1 or options.get("cache") is not None)
 
 
 def _attend_with_dropout(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float | None
-) -> Float[Tensor, "batch length heads dim"]:
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    position_bias: Tensor | None,
+    *,
+    dropout: float,
+    scaling: float,
+) -> Tensor:
     """Lay out what is attended to, for no kernel drops any of it on a CPU."""
-    score = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
-    if mask is not None:
-        score = score + _additive(mask, query)
-    attended = cheap_dropout(score.softmax(-1), dropout) @ value
-    return attended.transpose(1, 2).contiguous()
+    score = (query * scaling) @ key.transpose(-1, -2)
+    if position_bias is not None:
+        score = score + position_bias.to(score.dtype)
+    if (added := _additive(mask, query)) is not None:
+        score = score + added
+    return cheap_dropout(score.softmax(-1), dropout) @ value
 
 
-def _additive(mask: Tensor, query: Tensor) -> Tensor:
+def _additive(mask: Tensor | None, query: Tensor) -> Tensor | None:
     """Return what is added to scores: minus infinity where a boolean mask is false."""
-    if mask.dtype != torch.bool:
-        return mask.to(query.dtype)
+    if mask is None or mask.dtype != torch.bool:
+        return None if mask is None else mask.to(query.dtype)
     return query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
 
 
 class _BackInFloat32(torch.autograd.Function):
     """Torch's own CPU kernel, called forward in bfloat16 and backward in float32."""
-
-    @classmethod
-    def attend(
-        cls, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
-    ) -> Float[Tensor, "batch length heads dim"]:
-        attended = cls.apply(query, key, value, None if mask is None else _additive(mask, query), scaling)
-        assert isinstance(attended, Tensor)
-        return attended.transpose(1, 2).contiguous()
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
@@ -156,3 +152,55 @@ class _BackInFloat32(torch.autograd.Function):
             scale=ctx.scaling,
         )
         return *(part.to(query.dtype) for part in back), None, None
+
+
+class _BackByProducts(torch.autograd.Function):
+    """SDPA going forward, matrix products going back: for a bias that learns."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, position_bias: Tensor, scaling: float
+    ) -> Tensor:
+        added = _together(mask, position_bias)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=added, scale=scaling)
+        ctx.save_for_backward(query, key, value, attended, added)
+        ctx.scaling = scaling
+        ctx.bias = position_bias.shape, position_bias.dtype
+        return attended
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, attended, added = ctx.saved_tensors
+        weights = (query @ key.transpose(-1, -2)).mul_(ctx.scaling).add_(added).softmax(dim=-1)
+        of_value = weights.transpose(-1, -2) @ gradients[0]
+        # Of the softmax: its output times what its gradient has above the mean, which is known from what came out.
+        of_scores = gradients[0] @ value.transpose(-1, -2)
+        of_scores.sub_((gradients[0] * attended).sum(dim=-1, keepdim=True)).mul_(weights)
+        shape, dtype = ctx.bias
+        of_bias = of_scores.sum_to_size(shape).to(dtype) if ctx.needs_input_grad[4] else None
+        of_query = (of_scores @ key).mul_(ctx.scaling)
+        of_key = (of_scores.transpose(-1, -2) @ query).mul_(ctx.scaling)
+        return of_query, of_key, of_value, None, of_bias, None
+
+
+_last_mask: tuple[weakref.ref[Tensor], weakref.ref[Tensor], Tensor] | None = None
+"""The mask and the bias that were put together last, and what came of it; gone when the bias is."""
+
+
+def _together(attention_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
+    """Return one mask that says both; the layers of a model ask for the same one after the other."""
+    global _last_mask
+    if position_bias is None or attention_mask is None:
+        return attention_mask if position_bias is None else position_bias.detach()
+    if (last := _last_mask) is not None and last[0]() is attention_mask and last[1]() is position_bias:
+        return last[2]
+    bias = position_bias.detach()
+    is_choice = attention_mask.dtype == torch.bool
+    made = torch.where(attention_mask, bias, torch.finfo(bias.dtype).min) if is_choice else bias + attention_mask
+    _last_mask = (weakref.ref(attention_mask), weakref.ref(position_bias, _forget), made)
+    return made
+
+
+def _forget(_: weakref.ref[Tensor]) -> None:
+    global _last_mask
+    _last_mask = None

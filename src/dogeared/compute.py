@@ -4,11 +4,17 @@
 times faster there, and of no use elsewhere. Master weights and optimizer states stay in float32 in every case.
 """
 
+import ctypes
+import sys
+from functools import cache
 from typing import Literal
 
 import torch
 
-__all__ = ["Precision", "autocast", "default_device"]
+__all__ = ["Precision", "autocast", "default_device", "keep_freed_memory"]
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+_TOP_PAD_BYTES = 64 << 20
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -22,6 +28,24 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Compute matrix products in the wanted precision for the time of a ``with`` block."""
     wanted = precision == "bf16" or (precision == "auto" and _multiplies_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, to use it again; where the C library can be told so (glibc).
+
+    By default each tensor of more than some megabytes is asked of the kernel anew and zeroed page by page: two fifths
+    of the processor's time when a reader scores in bfloat16. What the process once used stays its own until it ends.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, -1)
+    mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from dogeared.batching import IGNORED_LABEL, ReaderBatch
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.readings import Readings
 from dogeared.distill.relevance import PAPER, Aggregation, passage_relevance
 from dogeared.errors import ConfigError
@@ -69,6 +69,7 @@ class CrossAttention:
         return self._judge(readings)
 
     def _judge(self, readings: Readings) -> Iterator[PassageRelevance]:
+        keep_freed_memory()
         self.reader.eval()
         size = questions_per_batch(self.reader.settings)
         if self.aggregation.output_tokens != "first":

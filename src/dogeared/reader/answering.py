@@ -5,7 +5,7 @@ Answering needs the passages that each question shall be answered from; it does 
 
 from collections.abc import Sequence
 
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.readings import Readings
 from dogeared.progress import bar
 from dogeared.reader.extractive import ExtractiveReader
@@ -25,6 +25,7 @@ def questions_per_batch(settings: ReaderSettings) -> int:
 
 def answer_questions(reader: Reader, readings: Readings, *, precision: Precision = "auto") -> list[str]:
     """Write one answer to each question, in their order."""
+    keep_freed_memory()
     reader.eval()
     answers: list[str] = []
     with bar("answer questions", total=len(readings), unit="questions") as progress:

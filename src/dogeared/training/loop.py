@@ -26,7 +26,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from pydantic import Field
 from torch import nn
 
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.errors import TrainingError
 from dogeared.progress import bar
 from dogeared.settings import Settings
@@ -114,6 +114,7 @@ def train(
             processes to share them.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the checkpoint holds all finished steps.
     """
+    keep_freed_memory()
     # A model may have parts that its loss never reaches, such as the pooler of an encoder that is pooled otherwise.
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     model.to(accelerator.device)
