@@ -53,7 +53,7 @@ LAYERS: dict[str, list[str]] = {
         "exchange.formats",
         "exchange.convert",
     ],
-    "tensors": ["compute", "rounded", "cheap_dropout", "attention", "batching"],
+    "tensors": ["compute", "rounded", "root_mean_square", "cheap_dropout", "attention", "batching"],
     "the two models": [
         "retrieval.base",
         "retrieval.given",

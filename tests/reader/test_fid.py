@@ -14,6 +14,7 @@ from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import ModelError
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage
+from dogeared.training.dropout import set_dropout
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, passage, save_tiny, tiny_reader, tiny_tokenizer
 
 ANSWERS = ["Anna", "the old tower", "river"]
@@ -320,3 +321,30 @@ def test_a_model_without_a_start_token_is_refused(tmp_path: Path):
         (saved / name).write_text(json.dumps(told))
     with pytest.raises(ModelError, match="decoder_start_token_id"):
         FusionInDecoder.load(ReaderSettings(model=str(saved)))
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart", "bert2bert"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_that_are_computed_anew_give_the_same_gradients(kind, dropout, tmp_path):
+    reader = tiny_reader(kind, tmp_path).train()
+    set_dropout(reader, dropout)
+    batch = reader.batch(QUESTIONS[:2], [PASSAGES, PASSAGES[:1]], answers=["red", "green fox"])
+    gradients = []
+    for reader.encodes_twice in (False, True):
+        reader.zero_grad()
+        torch.manual_seed(3)
+        reader(batch).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in reader.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5", "bart", "bert2bert"])
+def test_weights_rounded_once_give_what_autocast_gives(kind, tmp_path):
+    reader = tiny_reader(kind, tmp_path)
+    batch = reader.batch(QUESTIONS[:2], [PASSAGES, PASSAGES[:1]])
+    with torch.inference_mode():
+        exact = reader.fuse(batch).states
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = reader.fuse(batch).states
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).norm() < 0.02 * exact.norm()

@@ -13,7 +13,7 @@ EACL 2021.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -37,14 +38,19 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from dogeared.attention import use_fast_attention
 from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
+from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
 from dogeared.records import Passage
+from dogeared.root_mean_square import use_fast_norms
+from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
 __all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_tokens", "special_tokens"]
 
 logger = logging.getLogger(__name__)
+
+_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 4_096  # what so few tokens leave behind stays in a CPU's cache
 
 
 class ReaderSettings(Settings):
@@ -92,6 +98,10 @@ class FusionInDecoder(nn.Module):
         model: Any encoder-decoder; it is used as it is, in place.
         tokenizer: Its tokenizer.
         settings: Lengths and the like.
+
+    Attributes:
+        encodes_twice: Whether the encoder's activations are not kept but computed anew for the backward pass, chunk by
+            chunk: a third more time, and memory for one chunk in place of all.
     """
 
     def __init__(
@@ -101,7 +111,11 @@ class FusionInDecoder(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings or ReaderSettings()
+        self.encodes_twice = False
         use_fast_attention(model)
+        use_fast_norms(model)
+        use_cheap_dropout(model)
+        round_between(model)
         # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
         # answer is chosen, and a least length or a ban on repeated words would bend short answers.
         special = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
@@ -170,14 +184,19 @@ class FusionInDecoder(nn.Module):
             answers=answers,
             max_length_tokens=self.settings.max_length_tokens,
             max_answer_tokens=self.settings.max_answer_tokens,
+            max_chunk_tokens=_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS,
         ).to(self.device)
 
     def fuse(self, batch: ReaderBatch) -> FusedStates:
         """Encode every pair apart and lay the states of each question one after the other."""
         encoder = self.model.get_encoder()
+        weights = rounded_weights(encoder)
         flat = []
         for chunk in batch.chunks:
-            states = encoder(input_ids=chunk.token_ids, attention_mask=chunk.mask.long()).last_hidden_state
+            if self.encodes_twice and torch.is_grad_enabled():
+                states = checkpoint(_encode, encoder, weights, chunk.token_ids, chunk.mask, use_reentrant=False)
+            else:
+                states = _encode(encoder, weights, chunk.token_ids, chunk.mask)
             # Selecting rows by number, not by mask: its backward pass adds up in one fixed order.
             flat.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
         tokens = torch.cat(flat)
@@ -247,6 +266,15 @@ class FusionInDecoder(nn.Module):
                 eos_token_id=config.eos_token_id,
             ),
         )
+
+
+def _encode(
+    encoder: nn.Module,
+    weights: Mapping[str, Tensor],
+    token_ids: Int[Tensor, "rows length"],
+    mask: Bool[Tensor, "rows length"],
+) -> Float[Tensor, "rows length dim"]:
+    return call_rounded(encoder, weights, token_ids, mask.long()).last_hidden_state
 
 
 def _decoder_start(model: PreTrainedModel) -> int | None:

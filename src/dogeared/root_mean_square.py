@@ -1,0 +1,67 @@
+"""T5's norm under bfloat16 on a CPU, in few passes over memory.
+
+The library's norm (a root mean square) goes up to float32 and makes five intermediate results of the size of its
+input, each kept for the backward pass. In a small reader that takes as long as half of the matrix products. Here the
+sum of squares is read off in one pass, in float32, and the backward pass is written out; what is kept is the input and
+one number a token. Outside of autocast to bfloat16, and on other devices, the library's own norm runs.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+__all__ = ["use_fast_norms"]
+
+
+def use_fast_norms(model: nn.Module) -> None:
+    """Let every norm of a T5 or an mT5 be computed by this module, in place."""
+    for part in model.modules():
+        if type(part) in _FAST:
+            part.__class__ = _FAST[type(part)]
+
+
+class _FastT5LayerNorm(T5LayerNorm):
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return _norm(hidden_states, self) if _is_wanted(hidden_states) else super().forward(hidden_states)
+
+
+class _FastMT5LayerNorm(MT5LayerNorm):
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return _norm(hidden_states, self) if _is_wanted(hidden_states) else super().forward(hidden_states)
+
+
+_FAST: dict[type[nn.Module], type[nn.Module]] = {T5LayerNorm: _FastT5LayerNorm, MT5LayerNorm: _FastMT5LayerNorm}
+
+
+def _is_wanted(states: Tensor) -> bool:
+    is_rounded = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return is_rounded and states.device.type == "cpu"
+
+
+def _norm(states: Tensor, norm: Any) -> Tensor:
+    normed = _RootMeanSquare.apply(states, norm.weight, norm.variance_epsilon)
+    assert isinstance(normed, Tensor)
+    return normed
+
+
+class _RootMeanSquare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = (length.square_() / states.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(states, scale, weight)
+        normed = torch.empty(states.shape, dtype=torch.bfloat16)
+        return torch.mul(states, scale, out=normed).mul_(weight.to(torch.bfloat16))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        states, scale, weight = ctx.saved_tensors
+        normed = states * scale
+        of_weight = gradients[0] * normed
+        # What the states have in common with their own gradient goes into their length, which the norm takes away.
+        common = (of_weight @ weight)[..., None] / states.shape[-1]
+        of_states = (gradients[0] * weight).sub_(normed.mul_(common)).mul_(scale)
+        return of_states.to(states.dtype), of_weight.flatten(0, -2).sum(dim=0), None
