@@ -4,6 +4,7 @@ Each reads its options, makes one call, and prints. They stand beside the others
 goes wrong in them becomes an exit code there.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,7 +32,6 @@ def compare(
 ) -> None:
     """Compare two systems question by question, with paired tests."""
     import dataclasses
-    import json
 
     from dogeared.reporting.comparison import compare_sides
     from dogeared.reporting.sides import read_side
@@ -86,6 +86,24 @@ def rerank(
 
     rerank(out, ranking=ranking, relevance=relevance)
     say_done(out)
+
+
+@beside_app.command()
+def choose_heads(
+    data: Data,
+    ranking: RankingFolder,
+    num_heads: Annotated[int, typer.Option("--num-heads", min=1, help="How many.")] = 16,
+    split: Annotated[str, typer.Option(help="Whose answers tell; dev where not said.")] = "dev",
+    preset: Preset = "cpu",
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Find the heads of a language model (``teacher.model``) that look for what is asked, as a setting to copy."""
+    from dogeared.pipeline.heads import find_heads
+
+    experiment = make_experiment(preset, config, overrides)
+    heads = find_heads(data=data, ranking=ranking, experiment=experiment, split=split, num_heads=num_heads)
+    print(f"teacher.heads={json.dumps(heads)}")
 
 
 @beside_app.command()

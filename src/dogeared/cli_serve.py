@@ -57,6 +57,9 @@ def ask(
     k: Annotated[int | None, typer.Option("-k", help="How many passages to read.")] = None,
     rerank: Annotated[bool, typer.Option(help="Order the passages by the reader's relevance.")] = False,
     before: Annotated[bool, typer.Option("--before", help="Search as the run did before any distillation.")] = False,
+    choices: Annotated[
+        list[str] | None, typer.Option("--choice", help="Answer with one of these alone; given once for each.")
+    ] = None,
     hybrid: Hybrid = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as POST /v1/ask does.")] = False,
 ) -> None:
@@ -67,6 +70,10 @@ def ask(
     from dogeared.terminal import print_answer
 
     service = QuestionAnswering.open(folder, hybrid=hybrid, both=before)
+    if choices:
+        for choice, share in service.choose(question, choices, k=k).items():
+            print(f"{share:.3f}  {choice}")
+        return
     threshold = find_threshold(folder, service).confidence
     asked = Asked(question=question, k=k, side="before" if before else "after", attention=True)
     shown = answer_json(service.ask_many([asked])[0], service, threshold)
@@ -83,6 +90,9 @@ def search(
     folder: RunFolderArgument,
     question: Annotated[str, typer.Argument(help="What to search for.")],
     k: Annotated[int, typer.Option("-k", help="How many passages to list.")] = 10,
+    rerank: Annotated[
+        bool, typer.Option(help="In the order of the run's re-ranker, or of its reader's relevance.")
+    ] = False,
     hybrid: Hybrid = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as POST /v1/search does.")] = False,
 ) -> None:
@@ -92,7 +102,8 @@ def search(
     from dogeared.terminal import print_passages
 
     service = QuestionAnswering.open(folder, hybrid=hybrid)
-    shown = search_json(question.strip(), service.search(question, k=k), service, "after")
+    found = (service.search_reranked if rerank else service.search)(question, k=k)
+    shown = search_json(question.strip(), found, service, "after")
     if as_json:
         _print_json(shown)
     else:

@@ -37,6 +37,7 @@ class Question:
         gold: Ids of passages known to answer. Measured against, never trained on, selected by or stopped by; but for
             the one teacher that is named after them and is supervised.
         near_gold: Ids of passages that count as hits beside ``gold``, such as near-duplicates of it.
+        target: The one answer that a reader shall learn to give; None where any of ``answers`` does.
     """
 
     id: str
@@ -45,6 +46,12 @@ class Question:
     split: str = "train"
     gold: tuple[str, ...] = ()
     near_gold: tuple[str, ...] = ()
+    target: str | None = None
+
+    @property
+    def taught_answers(self) -> tuple[str, ...]:
+        """What a reader is trained to answer, and asked the likelihood of: ``target``, or else any right answer."""
+        return self.answers if self.target is None else (self.target,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

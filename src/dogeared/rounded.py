@@ -50,14 +50,14 @@ def rounded_weights(model: nn.Module) -> dict[str, Tensor]:
     return images
 
 
-def call_rounded(model: nn.Module, images: Mapping[str, Tensor], *arguments: Any) -> Any:
+def call_rounded(model: nn.Module, images: Mapping[str, Tensor], *arguments: Any, **named: Any) -> Any:
     """Call a model with images in the place of its weights; gradients arrive at the weights themselves."""
     if not images:
-        return model(*arguments)
+        return model(*arguments, **named)
     if torch.is_grad_enabled():
         masters = dict(model.named_parameters(remove_duplicate=False))
         images = {name: _stand_in(masters[name], image) for name, image in images.items()}
-    return functional_call(model, dict(images), arguments)
+    return functional_call(model, dict(images), arguments, named)
 
 
 class _StandIn(torch.autograd.Function):

@@ -24,6 +24,7 @@ from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.hybrids import load_hybrid
 from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.reranking import Reranking, load_reranker
 from dogeared.pipeline.results import read_experiment, read_results
 from dogeared.pipeline.selection import Name
 from dogeared.pipeline.starts import load_start
@@ -33,6 +34,7 @@ from dogeared.reader.kinds import Reader
 from dogeared.records import Passage, Question
 from dogeared.retrieval.base import Retriever
 from dogeared.retrieval.dense import DenseRetriever
+from dogeared.serving.choices import choice_likelihoods
 from dogeared.serving.reading import PassageAttention, judge, read
 
 __all__ = ["Answered", "Asked", "Found", "QuestionAnswering", "Side"]
@@ -107,6 +109,7 @@ class QuestionAnswering:
         aggregation: How the reader's attention becomes relevance; an extractive reader does not ask.
         precision: Of the reader's matrix products.
         before: What the run started from, to compare with; None where nobody will, or there is none.
+        reranker: Puts passages in order before the reader reads; None where the reader was trained without.
     """
 
     def __init__(
@@ -119,10 +122,12 @@ class QuestionAnswering:
         aggregation: Aggregation = PAPER,
         precision: Precision = "auto",
         before: Retriever | None = None,
+        reranker: Reranking | None = None,
     ) -> None:
         self.round: Name = round
         self._retriever = retriever
         self._before = before
+        self._reranker = reranker
         self._reader = reader.eval()
         self._corpus = corpus
         self._aggregation = aggregation
@@ -160,6 +165,7 @@ class QuestionAnswering:
             round=best,
             aggregation=experiment.relevance,
             precision=experiment.reader_training.precision,
+            reranker=load_reranker(experiment),
         )
 
     @property
@@ -186,6 +192,24 @@ class QuestionAnswering:
             ArtifactError: There is no such retriever.
         """
         return self.search_many([Asked(question=question, k=k, side=side)])[0]
+
+    def search_reranked(self, question: str, *, k: int = 10, side: Side = "after") -> list[Found]:
+        """List passages in the order of the run's re-ranker, or of the reader's relevance where it has none.
+
+        The reader judges the ``k`` passages that were retrieved; the re-ranker, as many as it does in the run.
+
+        Raises:
+            DataError: The question is blank, or ``k`` is less than 1.
+            ArtifactError: There is no such retriever.
+        """
+        asked = Asked(question=question, k=k, side=side)
+        if self._reranker is not None:
+            with self._models:
+                return self._search([_checked(question, k)], [asked], rerank=True)[0]
+        found = self.search_many([asked])[0]
+        judged = self.judge(question, [one.passage for one in found])
+        pairs = [replace(one, score=value, relevance=value) for one, value in zip(found, judged, strict=True)]
+        return sorted(pairs, key=lambda one: -one.score)
 
     def search_many(self, asked: Sequence[Asked]) -> list[list[Found]]:
         """List passages for several questions at once, as ``search`` does for one."""
@@ -218,7 +242,7 @@ class QuestionAnswering:
         """
         texts = [_checked(one.question, one.k) for one in asked]
         with self._models:
-            found = self._search(texts, asked)
+            found = self._search(texts, asked, rerank=True)
             most = max((len(passages) for passages in found), default=0)
             size = questions_per_batch(self._reader.settings.model_copy(update={"num_passages": most}))
             answered: list[Answered] = []
@@ -226,6 +250,26 @@ class QuestionAnswering:
                 part = slice(start, start + size)
                 answered += self._read(texts[part], found[part], asked[part])
         return answered
+
+    def choose(self, question: str, choices: Sequence[str], *, k: int | None = None) -> dict[str, float]:
+        """Say how likely each of several answers is among them, after reading passages; the likeliest first.
+
+        Args:
+            question: Any text that is not blank.
+            choices: Two or more different answers; nothing else comes out.
+            k: How many passages to read, as ``ask`` does.
+
+        Raises:
+            ConfigError: The reader marks spans, and can say only what a passage says.
+            DataError: The question is blank, or the choices cannot be told apart.
+        """
+        text = _checked(question, k)
+        with self._models:
+            (found,) = self._search([text], [Asked(question=question, k=k)], rerank=True)
+            passages = [one.passage for one in found]
+            likely = choice_likelihoods(self._reader, text, passages, choices, precision=self._precision)
+        shares = dict(zip(choices, likely.softmax(dim=0).tolist(), strict=True))
+        return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
     def judge(self, question: str, passages: Sequence[Passage]) -> list[float]:
         """Return the reader's relevance of given passages, which need not be of the corpus.
@@ -244,19 +288,20 @@ class QuestionAnswering:
         Raises:
             ArtifactError: It searches by words and has none.
         """
-        if not isinstance(self._retriever, DenseRetriever) or self._retriever.encoder.is_sparse:
+        found = self._retriever
+        if not isinstance(found, DenseRetriever) or found.encoder.is_sparse or found.encoder.is_multi:
             raise ArtifactError(
-                f"expected a retriever with dense vectors, got {self._retriever.name}, which searches by words; "
-                "the best round of this run is no dense one, or the run was opened as a hybrid"
+                f"expected a retriever with one dense vector a text, got {found.name}, which searches by words or by "
+                "tokens; the best round of this run is no dense one, or the run was opened as a hybrid"
             )
-        encoder = self._retriever.encoder.eval()
+        encoder = found.encoder.eval()
         passages = [Passage(id="", title="", text=text) for text in texts]
-        with self._models, autocast(self._retriever.precision, encoder.device):
+        with self._models, autocast(found.precision, encoder.device):
             chunks = encoder.passage_chunks(passages) if as_passages else encoder.query_chunks(texts)
             return encoder.embed([chunk.to(encoder.device) for chunk in chunks]).tolist()
 
-    def _search(self, texts: Sequence[str], asked: Sequence[Asked]) -> list[list[Found]]:
-        """Retrieve for all questions that want as many passages of the same retriever at once."""
+    def _search(self, texts: Sequence[str], asked: Sequence[Asked], *, rerank: bool = False) -> list[list[Found]]:
+        """Retrieve for all questions that want as many passages of the same retriever at once, maybe re-ranked."""
         default = self._reader.settings.num_passages
         alike: dict[tuple[Side, int], list[int]] = {}
         for number, one in enumerate(asked):
@@ -266,7 +311,12 @@ class QuestionAnswering:
             if k == 0:  # a reader trained without passages answers without
                 continue
             questions = [Question(id=str(number), text=texts[number]) for number in numbers]
-            for number, ranking in zip(numbers, self._side(side).retrieve(questions, k), strict=True):
+            retriever = self._side(side)
+            if rerank and self._reranker is not None:
+                rankings = self._reranker.retrieve(retriever, questions, k, self._corpus)
+            else:
+                rankings = retriever.retrieve(questions, k)
+            for number, ranking in zip(numbers, rankings, strict=True):
                 passages = self._corpus.passages(self._corpus.rows_of(ranking.passage_ids))
                 pairs = zip(passages, ranking.scores, strict=True)
                 found[number] = [Found(passage=passage, score=score) for passage, score in pairs]

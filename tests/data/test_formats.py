@@ -263,10 +263,15 @@ def test_question_fields_are_read_and_other_fields_ignored(tmp_path):
     assert list(iter_questions(path)) == [
         GivenQuestion(
             question=Question(
-                id="7", text="Who?", answers=("Ann", "3"), split="dev", gold=("1", "p2"), near_gold=("p3",)
+                id="7",
+                text="Who?",
+                answers=("Ann", "3"),
+                split="dev",
+                gold=("1", "p2"),
+                near_gold=("p3",),
+                target="Ann",
             ),
             split_given=True,
-            target="Ann",
         )
     ]
 

@@ -121,3 +121,32 @@ def test_chosen_heads_alone_are_asked(kind, tmp_path):
     assert list(found[2].relevance) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ModelError, match=r"teacher\.num_heads: expected questions with an answer"):
         list(CausalAttention(model, tokenizer, num_heads=2).relevance(plain))
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_model_runs_no_further_than_the_last_layer_that_matters(kind, last):
+    """What is recorded is the same, and layers behind it are never run, neither for passages nor for questions."""
+    model, tokenizer = tiny_causal(kind)
+    blocks = model.model.layers if kind == "llama" else model.transformer.h
+    ran = [[] for _ in blocks]
+    for number, block in enumerate(blocks):
+        block.register_forward_pre_hook(lambda module, inputs, number=number: ran[number].append(1))
+    teacher = CausalAttention(model, tokenizer)
+    whole, owner = teacher.of_question(QUESTIONS[0], PASSAGES[:3])
+    for runs in ran:
+        assert len(runs) == 3
+        runs.clear()
+    part, same = teacher.of_question(QUESTIONS[0], PASSAGES[:3], last_layer=last)
+    torch.testing.assert_close(part, whole[: last + 1], rtol=0, atol=0)
+    assert torch.equal(same, owner)
+    assert [len(runs) for runs in ran] == [3] * (last + 1) + [0] * (len(blocks) - last - 1)
+
+
+def test_named_heads_are_asked_and_others_refused(kind, tmp_path):
+    readings, (model, tokenizer) = tiny_readings(tmp_path), tiny_causal(kind)
+    found = list(CausalAttention(model, tokenizer, heads=[(1, 1), (0, 0)]).relevance(readings))
+    per_layer = model.config.num_attention_heads
+    expected = by_hand(kind, readings.questions[3].text, readings.passages(3), heads=[per_layer + 1, 0])
+    assert list(found[3].relevance) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ModelError, match=r"teacher\.heads: expected heads of \d layers"):
+        CausalAttention(model, tokenizer, heads=[(9, 0)])

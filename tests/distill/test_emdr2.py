@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dogeared.distill.emdr2 import emdr2_of_answers, emdr2_of_tokens
+from dogeared.distill.emdr2 import emdr2_of_answers, emdr2_of_tokens, likelihood_grid
+from dogeared.records import AnswerLikelihood
 
 ABSENT = torch.tensor([[False] * 4, [False, False, True, True], [False, True, True, True]])
 OUTPUTS = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
@@ -119,3 +120,18 @@ def test_the_order_of_passages_does_not_matter():
     torch.testing.assert_close(
         emdr2_of_tokens(score[:, order], tokens[:, order], OUTPUTS), emdr2_of_tokens(score, tokens, OUTPUTS)
     )
+
+
+def test_likelihoods_of_unequal_answers_and_rankings_are_laid_out():
+    judged = [
+        AnswerLikelihood(question_id="a", passage_ids=("x", "y", "z"), log_likelihood=((-1.0,), (-2.0,), (-3.0,))),
+        AnswerLikelihood(question_id="b", passage_ids=("x",), log_likelihood=((-4.0, -5.0),)),
+    ]
+    grid, mask = likelihood_grid(judged, num_passages=2)
+    assert grid.tolist() == [[[-1.0, 0.0], [-2.0, 0.0]], [[-4.0, -5.0], [-math.inf, -math.inf]]]
+    assert mask.tolist() == [[True, False], [True, True]]
+    alone = [
+        emdr2_of_tokens(torch.zeros(1, len(one.passage_ids[:2])), *likelihood_grid([one], num_passages=2)).item()
+        for one in judged
+    ]
+    assert emdr2_of_tokens(torch.zeros(2, 2), grid, mask).item() == pytest.approx(sum(alone) / 2)

@@ -115,3 +115,11 @@ def test_emdr2_without_likelihoods_is_refused():
         load_experiment(overrides=["retriever_training.loss=emdr2"])
     likely = load_experiment(overrides=["retriever_training.loss=emdr2", "teacher.kind=likelihood"])
     assert likely.retriever_training.loss == "emdr2"
+
+
+def test_emdr2_of_tokens_wants_the_teacher_that_knows_tokens():
+    for kind in ("cross_attention", "perplexity"):
+        with pytest.raises(ConfigError, match=r"only\s+teacher\.kind = \"likelihood\" gives"):
+            load_experiment(overrides=["retriever_training.loss=emdr2_tokens", f"teacher.kind={kind}"])
+    likely = load_experiment(overrides=["retriever_training.loss=emdr2_tokens", "teacher.kind=likelihood"])
+    assert likely.retriever_training.loss == "emdr2_tokens"

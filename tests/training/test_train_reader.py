@@ -1,5 +1,7 @@
 """Training a reader: which questions, which passages and which answers it gets to see."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -175,3 +177,26 @@ def test_dev_questions_without_answers_cannot_be_measured_on(reader, tmp_path, c
     state = train(reader, readings(tmp_path), tmp_path, dev=dev, evaluate_every_steps=1)
     assert state.evaluations == {}
     assert "evaluate_every_steps bears on nothing" in caplog.text
+
+
+def test_a_target_that_the_file_names_is_what_is_learned(reader, tmp_path):
+    questions = [replace(QUESTIONS[1], target="the sea"), replace(QUESTIONS[0], answers=(), target="a house")]
+    settings = SETTINGS.model_copy(update={"steps": 6})
+    train_reader(reader, readings(tmp_path, questions), settings, seed=0, folder=tmp_path / "work")
+    taught = {(question, answer) for batch in reader.seen for question, _, answer in batch}
+    assert taught == {("where was he born ?", "the sea"), ("where was she born ?", "a house")}
+
+
+def test_the_same_seed_draws_the_same_answers(reader, tmp_path):
+    """Of several right answers each comes up, and the same ones in every process and every run."""
+    drawn = []
+    for number in range(2):
+        reader.seen.clear()
+        settings = SETTINGS.model_copy(update={"steps": 6})
+        train_reader(reader, readings(tmp_path / str(number)), settings, seed=5, folder=tmp_path / f"work-{number}")
+        drawn.append([(question, answer) for batch in reader.seen for question, _, answer in batch])
+    assert drawn[0] == drawn[1]
+    assert {answer for question, answer in drawn[0] if "he born" in question and "she" not in question} == {
+        "the south",
+        "the sea",
+    }

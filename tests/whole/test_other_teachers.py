@@ -4,9 +4,12 @@ import json
 import logging
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
 from dogeared import api
 from dogeared.artifacts import read_manifest
+from dogeared.cli import app
 from dogeared.data.rankings import read_likelihoods, read_rankings, read_relevance
 from dogeared.errors import ArtifactError, ConfigError, TrainingError
 from dogeared.pipeline import steps
@@ -14,6 +17,7 @@ from dogeared.pipeline.config import load_experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.scoring import LIKELIHOODS_FILE, RANKINGS_FILE, RELEVANCE_FILE
+from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from tiny_causal import save_tiny_causal
 
 
@@ -172,3 +176,48 @@ def test_a_teacher_that_tells_nothing_apart_fails_the_check(run, tiny_data, tiny
             overrides=[*tiny_settings, "teacher.kind=file", f"teacher.file={tmp_path / 'flat.jsonl'}"],
             strict=True,
         )
+
+
+def test_a_student_learns_from_the_likelihoods_of_single_tokens(run, tiny_data, tiny_settings, tmp_path):
+    """The first loss is that of the untouched student, put together by hand from what the artifacts hold."""
+    settings = [*tiny_settings, "retriever_training.loss=emdr2_tokens", "teacher.kind=likelihood"]
+    settings += ["retriever_training.questions_per_step=6", "retriever_training.precision=fp32"]
+    where = {"questions": tiny_data / "questions.jsonl", "passages": tiny_data / "passages.jsonl"}
+    api.run(**where, out=tmp_path / "run", preset=None, overrides=settings)
+    made = RunFolder(tmp_path / "run").round(1)
+    likelihoods = read_likelihoods(made.relevance / LIKELIHOODS_FILE)
+    questions = {question.id: question for question in Dataset.open(run.data).split("train")}
+    encoder = DualEncoder.load(RetrieverSettings(model=str(run.untouched.retriever), max_length_tokens=64)).eval()
+    corpus, costs = Dataset.open(run.data).corpus, []
+    for name, item in likelihoods.items():
+        with torch.no_grad():
+            query = encoder.embed(encoder.query_chunks([questions[name].text]))
+            passages = encoder.embed(encoder.passage_chunks(corpus.passages(corpus.rows_of(item.passage_ids))))
+            prior = (passages @ query[0] / encoder.dim**0.5).softmax(0).double()
+        chance = (prior[:, None] * torch.tensor(item.log_likelihood).double().exp()).sum(0)
+        costs.append(-chance.log().mean().item())
+    losses = read_manifest(made.retriever).facts["losses"]
+    assert losses[0] == pytest.approx(sum(costs) / len(costs), rel=1e-3)
+    assert losses[-1] != losses[0]
+
+
+def test_heads_found_by_the_command_are_a_setting(run, score, tmp_path):
+    model = save_tiny_causal("llama", tmp_path / "model")
+    chosen = ["--set", "teacher.kind=causal_attention", "--set", f"teacher.model={model}"]
+    chosen += ["--set", "retriever_training.num_passages=8", "--num-heads", "2", "--split", "train"]
+    where = ["--data", str(run.data), "--ranking", str(run.round(0).ranking)]
+    done = CliRunner().invoke(app, ["choose-heads", *where, *chosen])
+    assert done.exit_code == 0, done.output
+    key, _, value = done.stdout.strip().partition("=")
+    assert key == "teacher.heads"
+    assert len(json.loads(value)) == 2
+    teacher = ("teacher.kind=causal_attention", f"teacher.model={model}")
+    named = score(tmp_path / "named", *teacher, f"teacher.heads={value}", reader=False)
+    asked = score(
+        tmp_path / "asked", *teacher, "teacher.num_heads=2", "retriever_training.num_passages=8", reader=False
+    )
+    name = next(name for name, item in asked.items() if item.passage_ids)
+    assert named[name].relevance != asked[name].relevance[:4], "eight passages in one prompt are not four"
+    assert read_manifest(tmp_path / "named").settings["teacher"]["heads"] == json.loads(value)
+    with pytest.raises(ConfigError, match="give one of the two"):
+        load_experiment(overrides=[*teacher, f"teacher.heads={value}", "teacher.num_heads=2"])

@@ -42,16 +42,19 @@ class GivenQuestion:
     Attributes:
         question: The question; its split is a mere default where the file gave none.
         split_given: Whether the file says in which split it belongs.
-        target: The one answer the file wants a reader trained on; None where it leaves the choice.
         passages: The passages the file brings along for it, best first; None where it brings no list.
         scores: Their scores, not increasing; None where the file has none, and then the order alone is known.
     """
 
     question: Question
     split_given: bool
-    target: str | None = None
     passages: tuple[Passage, ...] | None = None
     scores: tuple[float, ...] | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The one answer the file wants a reader trained on; None where it leaves the choice."""
+        return self.question.target
 
 
 def iter_passages(path: Path, *, on_error: Reject | None = None) -> Iterator[Passage]:
@@ -146,7 +149,8 @@ def question_line(question: Question) -> str:
             "split": question.split,
             "gold": question.gold,
             "near_gold": question.near_gold,
-        },
+        }
+        | ({} if question.target is None else {"target": question.target}),
         ensure_ascii=False,
     )
 
@@ -199,12 +203,10 @@ def _question(row: Row) -> GivenQuestion:
         split=split,
         gold=row.ids("gold"),
         near_gold=row.ids("near_gold"),
+        target=row.text("target") if row.has("target") else None,
     )
-    target = row.text("target") if row.has("target") else None
     passages, scores = _given_ranking(row) if row.has("ctxs") else (None, None)
-    return GivenQuestion(
-        question=question, split_given=row.has("split"), target=target, passages=passages, scores=scores
-    )
+    return GivenQuestion(question=question, split_given=row.has("split"), passages=passages, scores=scores)
 
 
 def _given_ranking(row: Row) -> tuple[tuple[Passage, ...], tuple[float, ...] | None]:

@@ -46,7 +46,7 @@ class CausalLikelihood:
 
     def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
         """Judge the passages of every question that has an answer, in the order of the questions."""
-        return judge_where(lambda question: bool(question.answers), readings, self._judge, lacking="answers")
+        return judge_where(lambda question: bool(question.taught_answers), readings, self._judge, lacking="answers")
 
     def _judge(self, readings: Readings) -> Iterator[PassageRelevance]:
         with bar("score passages", total=len(readings), unit="questions") as progress:
@@ -55,7 +55,7 @@ class CausalLikelihood:
                     self.tokenizer,
                     question.text,
                     readings.passages(index),
-                    question.answers[0],
+                    question.taught_answers[0],
                     max_length_tokens=self.max_length_tokens,
                 )
                 values = self._of_answer(prompts, num_answer).mean(dim=1) if prompts else torch.zeros(0)

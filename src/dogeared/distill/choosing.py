@@ -5,7 +5,7 @@ that the settings name and refuses settings that go with none. What a teacher do
 """
 
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,7 @@ from dogeared.settings import Settings
 
 __all__ = [
     "ATTENTION",
+    "RerankerSettings",
     "TeacherKind",
     "TeacherSettings",
     "check_goes_with",
@@ -57,6 +58,7 @@ _OPTIONS: Final = {
     "file": ("file",),
     "max_length_tokens": tuple(_LENGTHS),
     "num_heads": ("causal_attention",),
+    "heads": ("causal_attention",),
 }
 """Which kinds each option bears on."""
 _NEEDED: Final = {
@@ -86,12 +88,17 @@ class TeacherSettings(Settings):
     num_heads: int = Field(default=0, ge=0)
     """With ``causal_attention``, how many heads are asked: those that look most at passages with the answer, on the
     first 32 questions that tell. All where 0, of which most look elsewhere."""
+    heads: list[Annotated[str, Field(pattern=r"^\d+\.\d+$")]] = Field(default=[], exclude_if=lambda heads: not heads)
+    """With ``causal_attention``, which heads are asked, as ``layer.head`` counted from 0: those that ``dogeared
+    choose-heads`` found on dev questions. The model is run no further than the last of their layers."""
     file: str = ""
     """With ``file``, which: JSON lines with ``question_id``, ``passage_id`` and ``relevance``, or a TREC run. Give
     relevance for what each round's retriever finds: passages that are not named teach nothing."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
+        if self.heads and self.num_heads:
+            raise ValueError("teacher.heads names the heads that teacher.num_heads would choose; give one of the two")
         for name, kinds in _OPTIONS.items():
             if self.kind in kinds and name in _NEEDED and not getattr(self, name):
                 raise ValueError(f'the teacher "{self.kind}" needs teacher.{name}, {_NEEDED[name]}')
@@ -111,6 +118,32 @@ class TeacherSettings(Settings):
     def prompt_tokens(self) -> int:
         """How long a language model's prompt may be; 0 where the teacher is none."""
         return self.max_length_tokens or _LENGTHS.get(self.kind, 0)
+
+
+class RerankerSettings(Settings):
+    """Who puts retrieved passages in order before a reader reads them."""
+
+    kind: Literal["none", "cross_encoder", "causal_attention"] = "none"
+    """A ``cross_encoder`` (with retrieval by words: "lexical recall, BERT re-ranking"), or what a language model looks
+    at (``causal_attention``, as the teacher of that name). Neither needs an answer. With ``none`` readers read what the
+    retriever ranks first."""
+    model: str = ""
+    """Which cross-encoder or language model: a name on the hub or a folder."""
+    num_passages: int = Field(default=50, ge=1)
+    """How many passages of a question are judged, from the top of the ranking; the others follow as they were."""
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if (self.kind == "none") == bool(self.model):
+            wanted = f'the re-ranker "{self.kind}" needs reranker.model' if self.kind != "none" else "reranker.model"
+            raise ValueError(f"{wanted}; give both reranker.kind and reranker.model, or neither")
+        return self
+
+    @property
+    def teacher(self) -> TeacherSettings:
+        """The teacher that judges; not asked where there is no re-ranker."""
+        assert self.kind != "none", "nobody re-ranks"
+        return TeacherSettings(kind=self.kind, model=self.model)
 
 
 ATTENTION: Final = TeacherSettings()
@@ -177,6 +210,7 @@ def choose_teacher(
                 *load_causal(settings.model),
                 max_length_tokens=settings.prompt_tokens,
                 num_heads=settings.num_heads,
+                heads=[(int(layer), int(head)) for layer, head in (name.split(".") for name in settings.heads)],
                 language=language,
             )
         case "file":
@@ -212,6 +246,8 @@ def settings_of_teacher(settings: TeacherSettings, *, aggregation: Aggregation, 
         known["max_length_tokens"] = settings.prompt_tokens
     if settings.kind == "causal_attention":
         known["num_heads"] = settings.num_heads
+    if settings.heads:
+        known["heads"] = settings.heads
     if settings.file:
         known["file"] = file_fingerprint(Path(settings.file))
     return {"teacher": known}

@@ -5,17 +5,43 @@ how likely the answer is given each passage, and the loss is minus the log of th
 not told a distribution to copy: it puts its weight where the answer becomes likely. The sum is taken once for the whole
 answer, as in the paper, or anew for each token of it.
 
-Pure functions over tensors; the likelihoods are written beforehand by ``likelihood.py`` and get no gradient.
+Functions over tensors; the likelihoods are written beforehand by ``likelihood.py`` and get no gradient.
 
 Source: Singh et al., "End-to-End Training of Multi-Document Reader and Retriever for Open-Domain Question Answering"
 (NeurIPS 2021), equation 2; the token form as in Izacard et al., "Atlas", 2022.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["emdr2_of_answers", "emdr2_of_tokens"]
+from dogeared.records import AnswerLikelihood
+
+__all__ = ["emdr2_of_answers", "emdr2_of_tokens", "likelihood_grid"]
+
+
+def likelihood_grid(
+    judged: Sequence[AnswerLikelihood], *, num_passages: int
+) -> tuple[Float[Tensor, "batch passages output"], Bool[Tensor, "batch output"]]:
+    """Lay out the likelihoods of several questions as ``emdr2_of_tokens`` takes them.
+
+    Args:
+        judged: One a question, of at least one passage and one token.
+        num_passages: How many passages of a question are looked at, from the first.
+
+    Returns:
+        The log-likelihoods, minus infinity where a question has fewer passages and 0 behind its answer; and which
+        tokens belong to the answer.
+    """
+    counts = [min(len(item.passage_ids), num_passages) for item in judged]
+    lengths = [len(item.log_likelihood[0]) for item in judged]
+    grid = torch.full((len(judged), max(counts), max(lengths)), -torch.inf)
+    for row, (item, count, length) in enumerate(zip(judged, counts, lengths, strict=True)):
+        grid[row, :count] = 0.0
+        grid[row, :count, :length] = torch.tensor(item.log_likelihood[:count])
+    return grid, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
 def emdr2_of_answers(

@@ -110,7 +110,7 @@ class AnswerLikelihoods:
     def _of_batch(self, readings: Readings, part: range) -> tuple[list[Tensor], list[Tensor]]:
         reader = self.reader
         texts, found = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
-        batch = reader.batch(texts, found, answers=[readings.questions[i].answers[0] for i in part])
+        batch = reader.batch(texts, found, answers=[readings.questions[i].taught_answers[0] for i in part])
         labels = batch.labels
         assert labels is not None, "answers were given"
         counts = batch.num_passages
@@ -201,7 +201,7 @@ def perplexity_reduction(
 
 
 def _has_answers(question: Question) -> bool:
-    return bool(question.answers)
+    return bool(question.taught_answers)
 
 
 def _no_likelihood(question: Question) -> AnswerLikelihood:

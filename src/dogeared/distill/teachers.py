@@ -78,7 +78,7 @@ class CrossAttention:
             for part in readings.batches(size):
                 texts, found = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
                 answers = (
-                    [readings.questions[i].answers[0] for i in part]
+                    [readings.questions[i].taught_answers[0] for i in part]
                     if self.aggregation.output_tokens == "given"
                     else None
                 )
@@ -194,4 +194,4 @@ def judge_where(
 
 
 def _has_answers(question: Question) -> bool:
-    return bool(question.answers)
+    return bool(question.taught_answers)

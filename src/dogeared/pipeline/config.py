@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from dogeared.distill.choosing import TeacherSettings, check_goes_with
+from dogeared.distill.choosing import RerankerSettings, TeacherSettings, check_goes_with
 from dogeared.distill.relevance import Aggregation
 from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
@@ -78,6 +78,8 @@ class Experiment(Settings):
     bm25: BM25Settings = BM25Settings()
     tfidf: TfidfSettings = TfidfSettings()
     hybrid: HybridSettings = HybridSettings()
+    # Left out of what is written down where nobody re-ranks: runs made before there was a choice stay the same.
+    reranker: RerankerSettings = Field(default=RerankerSettings(), exclude_if=lambda one: one.kind == "none")
     reader: ReaderSettings = ReaderSettings()
     copying_decoder: CopyingDecoder = CopyingDecoder()
     reader_pretraining: ReaderPretraining = ReaderPretraining()
@@ -151,10 +153,16 @@ def load_experiment(
             'leave_out_source: expected false with teacher.kind = "gold", got true; the passages that this teacher '
             "knows would be the ones left out"
         )
-    if experiment.retriever_training.loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
+    loss = experiment.retriever_training.loss
+    if loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
         raise ConfigError(
             'retriever_training.loss: emdr2 sums likelihoods of the answer, which teacher.kind = "likelihood" gives '
             f'(or "file", if it holds such), got {experiment.teacher.kind!r}'
+        )
+    if loss == "emdr2_tokens" and experiment.teacher.kind != "likelihood":
+        raise ConfigError(
+            "retriever_training.loss: emdr2_tokens sums likelihoods of the answer's single tokens, which only "
+            f'teacher.kind = "likelihood" gives, got {experiment.teacher.kind!r}'
         )
     return experiment
 

@@ -8,7 +8,7 @@
         start/                    the first retrieval by vectors: its ranking in a hybrid, maybe its encoder
         hybrid/                   untouched student and best round fused with BM25: measures
         untouched/                the student before any distillation: retriever, vectors, ranking, measures
-        round-0/                  ranking, reader, relevance-eval, measures
+        round-0/                  ranking, maybe reranker-relevance and reranked, reader, relevance-eval, measures
         round-1/, round-2/, ...   the same, and relevance (by the reader of the round before), retriever, vectors
         experiment.json           the settings in full
         results.json              for a program
@@ -49,6 +49,16 @@ class RoundFolder:
     def ranking(self) -> Path:
         """What was retrieved for all questions."""
         return self.path / "ranking"
+
+    @property
+    def reranker_relevance(self) -> Path:
+        """What the re-ranker says of the passages of this ranking, where there is one."""
+        return self.path / "reranker-relevance"
+
+    @property
+    def reranked(self) -> Path:
+        """The ranking in the re-ranker's order, where there is one."""
+        return self.path / "reranked"
 
     @property
     def reader(self) -> Path:

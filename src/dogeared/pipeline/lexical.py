@@ -1,4 +1,4 @@
-"""The steps of retrieval by words beside BM25's index, which is in ``steps.py``.
+"""The steps that make an index of words, BM25's or one of TF-IDF.
 
 An index says itself of which kind it is, so that whatever retrieves by words takes either.
 """
@@ -13,9 +13,20 @@ from dogeared.pipeline.making import Facts, make_from
 from dogeared.retrieval.bm25 import BM25Retriever
 from dogeared.retrieval.tfidf import TfidfRetriever
 
-__all__ = ["index_tfidf", "load_words"]
+__all__ = ["index_tfidf", "index_words", "load_words"]
 
 _KIND = "index_tfidf"
+
+
+def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
+    """Make the lexical index of the corpus."""
+    experiment = settle_language(experiment, data)
+
+    def work(folder: Path, facts: Facts) -> None:
+        corpus = Dataset.open(data).corpus
+        BM25Retriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.bm25).save(folder)
+
+    make_from(out, "index_words", {"bm25": experiment.bm25.model_dump()}, {"data": data}, work)
 
 
 def index_tfidf(out: Path, *, data: Path, experiment: Experiment) -> None:

@@ -38,6 +38,7 @@ def measure(
     relevance: Mapping[str, PassageRelevance],
     experiment: Experiment,
     teacher: Mapping[str, PassageRelevance] | None = None,
+    read: Mapping[str, Ranking] | None = None,
 ) -> None:
     """Write the measures of a ranking, and of the reader that answers from it, on dev and test questions.
 
@@ -49,6 +50,7 @@ def measure(
         relevance: What the reader said of the passages; may be empty.
         experiment: For language and lengths.
         teacher: What the teacher said, where it is not the reader; it is checked in the reader's place.
+        read: What the reader reads, and is measured too, where it is another order than the retriever's.
     """
     found: dict[str, Any] = {"retriever": {}, "reader": {}}
     lines: list[str] = []
@@ -68,8 +70,11 @@ def measure(
         rows: dict[str, dict[str, Any]] = {question.id: {"id": question.id, "split": split} for question in questions}
         for question_id, values in retrieval_by_question(*arguments).items():
             rows[question_id]["retriever"] = values
+        if read is not None:
+            reread = [read[question.id] for question in questions if question.id in read]
+            found.setdefault("reranked", {})[split] = evaluate_retrieval(questions, reread, *arguments[2:])
         if reader is not None:
-            found["reader"][split] = _answer(questions, rankings, dataset, reader, experiment, rows)
+            found["reader"][split] = _answer(questions, read or rankings, dataset, reader, experiment, rows)
         lines += [json.dumps(row, ensure_ascii=False) for row in rows.values()]
     dev = [question for question in dataset.split("dev") if question.id in relevance]
     if dev:

@@ -29,8 +29,8 @@ from dogeared.pipeline.language import settle_language_of
 from dogeared.reader.answering import answer_questions
 from dogeared.reader.extractive import ExtractiveReader
 from dogeared.reader.kinds import Reader, open_reader
-from dogeared.records import PassageRelevance, Question, Ranking
-from dogeared.retrieval.dense import encode_corpus
+from dogeared.records import AnswerLikelihood, PassageRelevance, Question, Ranking
+from dogeared.retrieval.dense import encode_corpus, index_files
 from dogeared.retrieval.dual_encoder import DualEncoder
 from dogeared.training.train_retriever import Student, distillation_batch
 
@@ -158,6 +158,7 @@ class _Probe:
                 name="prepare_data", times=1, seconds=2 * reading_seconds, disk_mb=1.3 * corpus_mb, memory_mb=0.0
             ),
             self._train_reader(times=rounds + 1),
+            *self._rerank(sum(counts.values()), times=rounds + 1),
             *self._use_reader(counts["train"], num_measured, rounds=rounds),
             self._train_retriever(times=rounds),
             self._encode(num_passages, times=self.experiment.num_encodings),
@@ -213,7 +214,15 @@ class _Probe:
             ),
         ]
 
-    def _judge(self, settings: TeacherSettings, reader: Reader, num_passages: int) -> tuple[float, float]:
+    def _rerank(self, num_questions: int, *, times: int) -> list[PlannedStep]:
+        settings = self.experiment.reranker
+        if settings.kind == "none":
+            return []
+        seconds, memory = self._judge(settings.teacher, None, settings.num_passages)
+        seconds *= num_questions
+        return [PlannedStep(name="rerank", times=times, seconds=seconds, disk_mb=0.0, memory_mb=memory)]
+
+    def _judge(self, settings: TeacherSettings, reader: Reader | None, num_passages: int) -> tuple[float, float]:
         teacher = choose_teacher(
             settings,
             reader=reader,
@@ -233,8 +242,16 @@ class _Probe:
             for name, ranking in self.rankings.items()
         }
 
+        likelihoods = {
+            name: AnswerLikelihood(
+                question_id=name, passage_ids=item.passage_ids, log_likelihood=((-1.0,),) * len(item.passage_ids)
+            )
+            for name, item in relevance.items()
+        }
+
         def work(asked: Sequence[Question]) -> None:
-            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings, vectors=vectors)
+            known = {"vectors": vectors, "likelihoods": likelihoods}
+            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings, **known)
             with autocast(settings.precision, default_device()):
                 student(batch.to(encoder.device)).backward()
 
@@ -251,8 +268,9 @@ class _Probe:
     def _encode(self, num_passages: int, *, times: int) -> PlannedStep:
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
         with measured_cost() as cost:
-            file = encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
-        one = file.stat().st_size / len(self.corpus) if encoder.is_sparse else encoder.dim * 4
+            encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
+        written = sum(file.stat().st_size for file in index_files(self.folder))
+        one = written / len(self.corpus) if encoder.is_sparse or encoder.is_multi else encoder.dim * 4
         vectors = num_passages * one / _MB
         return PlannedStep(
             name="encode_corpus",

@@ -154,6 +154,7 @@ def _round(folder: RoundFolder, number: int) -> dict[str, Any]:
     return {
         "round": number,
         "retriever": {"name": manifests["ranking"].facts["retriever"], **_split_measures(folder)},
+        **({"reranked": measures["reranked"]} if "reranked" in measures else {}),
         "reader": {split: measures["reader"].get(split) for split in ("dev", "test")},
         "teacher_check": measures["teacher_check"],
         "agreement": measures["agreement"],
@@ -170,6 +171,8 @@ def _step_name(artifact: str) -> str:
         "retriever": "train_retriever",
         "vectors": "encode_corpus",
         "ranking": "retrieve",
+        "reranker-relevance": "score_passages_reranker",
+        "reranked": "rerank",
         "reader": "train_reader",
         "measures": "evaluate",
     }[artifact]

@@ -22,6 +22,7 @@ from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
 from dogeared.pipeline.language import say_language, settle_language
 from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.reranking import ranking_to_read
 from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
 from dogeared.pipeline.selection import reason_to_stop
 from dogeared.pipeline.starts import first_retrieval
@@ -118,13 +119,12 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
     here, data = run.round(number), run.data
     own = own_judgement(experiment.reader)
     kept = run.round(number - 1).reader if number and experiment.rounds.reader == "kept" else None
-    steps.train_reader(
-        here.reader, data=data, ranking=here.ranking, experiment=experiment, round_number=number, start=kept
-    )
+    read = ranking_to_read(here, data=data, experiment=experiment)
+    steps.train_reader(here.reader, data=data, ranking=read, experiment=experiment, round_number=number, start=kept)
     steps.score_passages(
         here.relevance_eval,
         data=data,
-        ranking=here.ranking,
+        ranking=read,
         reader=here.reader,
         experiment=experiment,
         splits=["dev", "test"],
@@ -133,7 +133,7 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
     teacher = None if experiment.teacher.kind == own.kind else here.teacher_eval
     if teacher is not None:
         steps.score_passages(
-            teacher, data=data, ranking=here.ranking, reader=here.reader, experiment=experiment, splits=["dev"]
+            teacher, data=data, ranking=read, reader=here.reader, experiment=experiment, splits=["dev"]
         )
     steps.evaluate(
         here.measures,
@@ -143,6 +143,7 @@ def _read_and_measure(run: RunFolder, experiment: Experiment, number: int) -> No
         relevance=here.relevance_eval,
         experiment=experiment,
         teacher=teacher,
+        read=None if read == here.ranking else read,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dogeared.compute import default_device
-from dogeared.data.rankings import read_rankings, write_likelihoods, write_relevance
+from dogeared.data.rankings import read_likelihoods, read_rankings, write_likelihoods, write_relevance
 from dogeared.data.readings import Readings
 from dogeared.distill.choosing import TeacherSettings, choose_teacher, settings_of_teacher
 from dogeared.distill.likelihood import AnswerLikelihoods, of_whole_answer
@@ -20,7 +20,7 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from
 from dogeared.reader.kinds import Reader, open_reader
-from dogeared.records import Ranking
+from dogeared.records import AnswerLikelihood, Ranking
 
 __all__ = [
     "LIKELIHOODS_FILE",
@@ -30,6 +30,7 @@ __all__ = [
     "noted_source",
     "readings_of",
     "score_passages",
+    "token_likelihoods",
 ]
 
 RANKINGS_FILE = "rankings.parquet"
@@ -46,13 +47,15 @@ def score_passages(
     experiment: Experiment,
     splits: Sequence[str],
     teacher: TeacherSettings | None = None,
+    depth: int | None = None,
 ) -> None:
     """Write down how relevant a teacher finds the passages of each question: the experiment's where none is named.
 
     Of training questions it scores as many passages as the student will compare, which may be more than a reader reads
-    to answer; of others, where it is the reader that is measured, as many as it reads. A teacher that does not read
-    needs no reader, and does not depend on the one given. Beside the relevance stand the likelihoods of single tokens,
-    where the teacher is one of whole likelihoods: a loss that sums over passages anew for each token wants them.
+    to answer; of others, where it is the reader that is measured, as many as it reads; of all, ``depth`` where that is
+    given. A teacher that does not read needs no reader, and does not depend on the one given. Beside the relevance
+    stand the likelihoods of single tokens, where the teacher is one of whole likelihoods: a loss that sums over
+    passages anew for each token wants them.
 
     Raises:
         ConfigError: The teacher reads, and there is no reader.
@@ -61,7 +64,7 @@ def score_passages(
     experiment = settle_language(experiment, data)
     chosen = teacher or experiment.teacher
     num_passages = {
-        split: experiment.retriever_training.num_passages if split == "train" else experiment.reader.num_passages
+        split: depth or (experiment.retriever_training if split == "train" else experiment.reader).num_passages
         for split in splits
     }
 
@@ -108,6 +111,17 @@ def readings_of(
         num_passages=num_passages,
         leave_out_gold=experiment.leave_out_source and split == "train",
     )
+
+
+def token_likelihoods(relevance: Path, experiment: Experiment) -> dict[str, AnswerLikelihood] | None:
+    """Read the likelihoods of single tokens that stand beside relevance, if the student's loss wants them.
+
+    Raises:
+        ArtifactError: There are none: another teacher made the relevance.
+    """
+    if experiment.retriever_training.loss != "emdr2_tokens":
+        return None
+    return read_likelihoods(relevance / LIKELIHOODS_FILE)
 
 
 def _write_judgement(folder: Path, teacher: Teacher, readings: Mapping[str, Readings]) -> dict[str, Any]:

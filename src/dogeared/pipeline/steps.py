@@ -17,7 +17,7 @@ from dogeared.errors import ConfigError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.language import settle_language
-from dogeared.pipeline.lexical import load_words
+from dogeared.pipeline.lexical import index_words, load_words
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.measure import measure
 from dogeared.pipeline.scoring import (
@@ -27,10 +27,10 @@ from dogeared.pipeline.scoring import (
     noted_source,
     readings_of,
     score_passages,
+    token_likelihoods,
 )
 from dogeared.reader.kinds import open_reader
-from dogeared.retrieval.bm25 import BM25Retriever
-from dogeared.retrieval.dense import DenseRetriever, encode_corpus, open_index, reuse_vectors
+from dogeared.retrieval.dense import DenseRetriever, encode_corpus, index_files, open_index, reuse_vectors
 from dogeared.retrieval.dual_encoder import DualEncoder
 from dogeared.retrieval.given import GivenRetriever
 from dogeared.retrieval.index import ExactIndex
@@ -54,17 +54,6 @@ __all__ = [
     "train_retriever",
     "untouched_retriever",
 ]
-
-
-def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
-    """Make the lexical index of the corpus."""
-    experiment = settle_language(experiment, data)
-
-    def work(folder: Path, facts: Facts) -> None:
-        corpus = Dataset.open(data).corpus
-        BM25Retriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.bm25).save(folder)
-
-    make_from(out, "index_words", {"bm25": experiment.bm25.model_dump()}, {"data": data}, work)
 
 
 def retrieve_first(out: Path, *, data: Path, words: Path | None, experiment: Experiment) -> None:
@@ -172,6 +161,7 @@ def train_retriever(
             seed=seed,
             folder=work_folder(out),
             vectors=None if vectors is None else ExactIndex.open(vectors).vectors,
+            likelihoods=token_likelihoods(relevance, experiment),
         )
         _note_training(facts, state)
         encoder.save(folder)
@@ -192,11 +182,10 @@ def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, ve
         if vectors is not None:
             reuse_vectors(vectors, folder)
             return
-        corpus = Dataset.open(data).corpus
-        encoder = _load_encoder(retriever, experiment).to(default_device())
-        shards = work_folder(out)
-        file = encode_corpus(encoder, corpus, shards, experiment.encoding)
-        file.rename(folder / file.name)
+        encoder, shards = _load_encoder(retriever, experiment).to(default_device()), work_folder(out)
+        encode_corpus(encoder, Dataset.open(data).corpus, shards, experiment.encoding)
+        for file in index_files(shards):
+            file.rename(folder / file.name)
 
     settings = {"precision": experiment.encoding.precision}
     inputs = {"data": data, "retriever": retriever, **_kept(vectors, experiment)}
@@ -225,6 +214,7 @@ def evaluate(
     relevance: Path | None,
     experiment: Experiment,
     teacher: Path | None = None,
+    read: Path | None = None,
 ) -> None:
     """Measure a ranking on dev and test, and with it the reader that belongs to it, where there is one.
 
@@ -237,6 +227,7 @@ def evaluate(
             order with the retriever's.
         experiment: For language, lengths and temperatures.
         teacher: What the teacher said of dev passages where it is another; it is checked in the reader's place.
+        read: The ranking that the reader reads, where it is another.
     """
     experiment = settle_language(experiment, data)
 
@@ -244,15 +235,15 @@ def evaluate(
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         judged = read_relevance(relevance / RELEVANCE_FILE) if relevance is not None else {}
         other = read_relevance(teacher / RELEVANCE_FILE) if teacher is not None else None
-        loaded = load_reader(reader, experiment) if reader is not None else None
         measure(
             folder,
             dataset=dataset,
             rankings=rankings,
-            reader=loaded,
+            reader=load_reader(reader, experiment) if reader is not None else None,
             relevance=judged,
             experiment=experiment,
             teacher=other,
+            read=read_rankings(read / RANKINGS_FILE) if read is not None else None,
         )
 
     settings = {
@@ -260,10 +251,8 @@ def evaluate(
         "reader": experiment.reader.model_dump(exclude={"model"}),
         "teacher_temperature": experiment.retriever_training.teacher_temperature,
     }
-    inputs = {"data": data, "ranking": ranking}
-    inputs |= {"reader": reader} if reader is not None else {}
-    inputs |= {"relevance": relevance} if relevance is not None else {}
-    inputs |= {"teacher": teacher} if teacher is not None else {}
+    maybe = {"reader": reader, "relevance": relevance, "teacher": teacher, "read": read}
+    inputs = {"data": data, "ranking": ranking} | {role: path for role, path in maybe.items() if path is not None}
     make_from(out, "evaluate", settings, inputs, work)
 
 

@@ -1,8 +1,9 @@
 """Encode a corpus with the student, and retrieve with it.
 
 Encoding writes shard after shard; an interrupted run goes on at the first shard that is not finished. A
-``DenseRetriever`` is an encoder and an index that belong together. Sparse vectors have a file and an index of their
-own, and are never held dense for more texts than are encoded at once. How encoder and index work inside is not here.
+``DenseRetriever`` is an encoder and an index that belong together. Sparse vectors and vectors of tokens have files and
+indexes of their own; sparse ones are never held dense for more texts than are encoded at once. How encoder and index
+work inside is not here.
 """
 
 import json
@@ -24,10 +25,14 @@ from dogeared.progress import bar
 from dogeared.records import Question, Ranking
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
 from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
+from dogeared.retrieval.late_interaction import cat_texts, real_tokens
 from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
+from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, join_shards, write_shard
 from dogeared.settings import Settings
 
-__all__ = ["DenseRetriever", "EncodingSettings", "encode_corpus", "open_index", "reuse_vectors"]
+__all__ = ["DenseRetriever", "EncodingSettings", "Index", "encode_corpus", "index_files", "open_index", "reuse_vectors"]
+
+Index = ExactIndex | SparseIndex | TokenIndex
 
 _DONE_FILE = "encoded.json"
 
@@ -57,6 +62,8 @@ def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: 
     """
     if encoder.is_sparse:
         return _encode_sparse(encoder, corpus, folder, settings)
+    if encoder.is_multi:
+        return _encode_tokens(encoder, corpus, folder, settings)
     file, done_file = folder / VECTORS_FILE, folder / _DONE_FILE
     done = json.loads(done_file.read_text(encoding="utf-8"))["passages"] if done_file.is_file() else 0
     shape = (len(corpus), encoder.dim)
@@ -80,19 +87,13 @@ def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: 
 
 def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
     """Write each shard into a file of its own, and all into one at the end."""
-    starts = range(0, len(corpus), settings.shard_passages)
-    shards = [folder / f"shard-{start:010d}.npz" for start in starts]
-    done = sum(settings.shard_passages for shard in shards if shard.is_file())
-    with bar("encode passages", total=len(corpus), unit="passages", done=min(done, len(corpus))) as progress:
-        for start, shard in zip(starts, shards, strict=True):
-            if shard.is_file():
-                continue
-            rows = range(start, min(start + settings.shard_passages, len(corpus)))
-            chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
-            vectors = _embed_sparse(encoder, chunks, settings.precision, on_chunk=lambda count: progress.advance(count))
-            unfinished = shard.with_suffix(".partial.npz")
-            sparse.save_npz(unfinished, vectors, compressed=False)
-            unfinished.rename(shard)
+
+    def write(shard: Path, chunks: Sequence[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
+        unfinished = shard.with_suffix(".partial.npz")
+        sparse.save_npz(unfinished, _embed_sparse(encoder, chunks, settings.precision, on_chunk), compressed=False)
+        unfinished.rename(shard)
+
+    shards = _encode_shards(encoder, corpus, folder, settings, write, suffix=".npz")
     whole = sparse.vstack([sparse.load_npz(shard) for shard in shards], format="csr")
     sparse.save_npz(folder / SPARSE_FILE, whole, compressed=False)
     for shard in shards:
@@ -100,13 +101,57 @@ def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
     return folder / SPARSE_FILE
 
 
-def open_index(folder: Path) -> ExactIndex | SparseIndex:
+@torch.inference_mode()
+def _encode_tokens(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
+    """Write each shard into files of its own, and all into two at the end."""
+
+    def write(shard: Path, chunks: Sequence[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
+        texts: list[np.ndarray] = []
+        for vectors in _vectors_of_chunks(encoder, chunks, settings.precision, on_chunk):
+            texts += [text[mask].cpu().numpy() for text, mask in zip(vectors, real_tokens(vectors), strict=True)]
+        write_shard(shard, [texts[place] for place in _order(chunks).argsort().tolist()])
+
+    return join_shards(_encode_shards(encoder, corpus, folder, settings, write, suffix=".npy"), folder)
+
+
+def _encode_shards(
+    encoder: DualEncoder,
+    corpus: Corpus,
+    folder: Path,
+    settings: EncodingSettings,
+    write: Callable[[Path, Sequence[FeatureChunk], Callable[[int], None]], None],
+    *,
+    suffix: str,
+) -> list[Path]:
+    """Write the shards that are not there, and return all."""
+    starts = range(0, len(corpus), settings.shard_passages)
+    shards = [folder / f"shard-{start:010d}{suffix}" for start in starts]
+    done = sum(settings.shard_passages for shard in shards if shard.is_file())
+    with bar("encode passages", total=len(corpus), unit="passages", done=min(done, len(corpus))) as progress:
+        for start, shard in zip(starts, shards, strict=True):
+            if shard.is_file():
+                continue
+            rows = range(start, min(start + settings.shard_passages, len(corpus)))
+            chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
+            write(shard, chunks, lambda count: progress.advance(count))
+    return shards
+
+
+def index_files(folder: Path) -> list[Path]:
+    """List the files that hold the vectors of a corpus, of whichever kind they are."""
+    names = (VECTORS_FILE, SPARSE_FILE, TOKENS_FILE, STARTS_FILE)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def open_index(folder: Path) -> Index:
     """Open the vectors of an artifact, of whichever kind they are.
 
     Raises:
         ArtifactError: There are none, or the file is cut.
     """
-    return SparseIndex.open(folder) if (folder / SPARSE_FILE).is_file() else ExactIndex.open(folder)
+    if (folder / SPARSE_FILE).is_file():
+        return SparseIndex.open(folder)
+    return TokenIndex.open(folder) if (folder / TOKENS_FILE).is_file() else ExactIndex.open(folder)
 
 
 def reuse_vectors(made: Path, folder: Path) -> None:
@@ -134,7 +179,7 @@ class DenseRetriever:
     def __init__(
         self,
         encoder: DualEncoder,
-        index: ExactIndex | SparseIndex,
+        index: Index,
         corpus: Corpus,
         *,
         name: str,
@@ -171,7 +216,8 @@ def _embed(
     """Encode chunk after chunk, so that only the vectors of one are on the device; the result is on the CPU."""
     parts = [vectors.cpu() for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
     order = _order(chunks)
-    stacked = torch.cat(parts) if parts else torch.empty(0, encoder.dim)
+    nothing = torch.empty(0, 0, encoder.dim) if encoder.is_multi else torch.empty(0, encoder.dim)
+    stacked = cat_texts(parts) if parts else nothing
     return torch.empty_like(stacked).index_copy(0, order, stacked)
 
 

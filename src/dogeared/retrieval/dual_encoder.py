@@ -2,7 +2,7 @@
 
 How a question and a passage are written for the encoder, how long they may be, how tokens are pooled and how vectors
 are compared is all part of the model and saved with it: the folder loads in plain ``SentenceTransformer(folder)``, or
-in ``SparseEncoder(folder)``.
+in ``SparseEncoder(folder)`` or ``MultiVectorEncoder(folder)``.
 
 Questions and passages share one encoder, as in the paper, or have one each, which the model's ``Router`` chooses
 between; the passages' may be frozen, so that their vectors outlast training.
@@ -19,37 +19,37 @@ arXiv 2208.03299), query-side fine-tuning. Encoding again where a gradient comes
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dogeared.attention import use_fast_attention
-from dogeared.batching import Movable
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.models import resolve_model
 from dogeared.records import Passage
 from dogeared.retrieval.encoder_models import (
     StudentModel,
+    Vectors,
+    averages_tokens,
     ends_normalized,
+    is_multi,
     is_sparse,
-    open_sparse,
+    open_model,
     routes,
     set_similarity,
-    was_saved_sparse,
     with_two_encoders,
 )
+from dogeared.retrieval.feature_chunks import FeatureChunk, feature_chunks
+from dogeared.retrieval.late_interaction import cat_texts, max_similarity, max_similarity_to_all
 from dogeared.retrieval.older_tools import write_for_older_tools
-from dogeared.retrieval.token_projection import has_token_projection
 from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
@@ -78,22 +78,11 @@ class RetrieverSettings(Settings):
     """``shared`` trains one encoder for questions and passages. ``separate`` trains one for each, which start alike.
     ``query_only`` leaves the passages' as it is, so that a corpus is encoded once for all rounds. A model that comes
     with two encoders keeps both."""
-    vectors: Literal["dense", "sparse"] = "dense"
+    vectors: Vectors = "dense"
     """``sparse`` makes a student of a masked language model whose vectors have one number for each word of its
-    vocabulary, most of them 0 (SPLADE); a folder with such a student is one whatever stands here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureChunk(Movable):
-    """Texts of about the same length, as the model's own preprocessing made them.
-
-    Attributes:
-        features: The model's inputs.
-        rows: Which texts of the batch these are.
-    """
-
-    features: Mapping[str, Any]
-    rows: Int[Tensor, " rows"]
+    vocabulary, most of them 0 (SPLADE). ``multi`` gives every token a vector, and compares texts token by token (late
+    interaction, ColBERT): the most exact, an index some hundred times larger, and slower to search. A folder with such
+    a student is one whatever stands here."""
 
 
 class DualEncoder(nn.Module):
@@ -136,16 +125,7 @@ class DualEncoder(nn.Module):
         name = resolve_model(settings.model)
         try:
             is_ready = is_sentence_transformer_model(name)
-            model = (
-                open_sparse(name)
-                if settings.vectors == "sparse" or was_saved_sparse(name)
-                else SentenceTransformer(
-                    name,
-                    device="cpu",
-                    model_kwargs={"dtype": torch.float32},
-                    trust_remote_code=has_token_projection(name),
-                )
-            )
+            model = open_model(name, settings.vectors)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"retriever.model: expected a sentence-transformers model or an encoder, got {settings.model!r}: "
@@ -159,8 +139,8 @@ class DualEncoder(nn.Module):
         saved = Path(name) / _OWN_FILE
         if saved.is_file():
             return cls(model, **json.loads(saved.read_text(encoding="utf-8")), freeze_passages=freeze_passages)
-        # What a sparse vector has of the words "question" and "title" is of no use: they stand in every text.
-        is_papers = not is_ready and not is_sparse(model)
+        # What vectors by words or by tokens have of "question" and "title" is of no use: they stand in every text.
+        is_papers = not is_ready and not is_sparse(model) and not is_multi(model)
         if is_papers:
             model.prompts = {**_PLAIN_PROMPTS}
         set_similarity(model, settings.similarity)
@@ -176,8 +156,8 @@ class DualEncoder(nn.Module):
 
     @property
     def is_cosine(self) -> bool:
-        """Whether vectors have length 1, so that their product is a cosine."""
-        return ends_normalized(self.model)
+        """Whether vectors have length 1, so that a score is a cosine; with token vectors, a mean of such."""
+        return averages_tokens(self.model) if self.is_multi else ends_normalized(self.model)
 
     @property
     def is_sparse(self) -> bool:
@@ -188,6 +168,11 @@ class DualEncoder(nn.Module):
     def has_two_encoders(self) -> bool:
         """Whether questions and passages have an encoder each."""
         return bool(routes(self.model))
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether a text has one vector a token."""
+        return is_multi(self.model)
 
     @property
     def dim(self) -> int:
@@ -213,14 +198,14 @@ class DualEncoder(nn.Module):
         self, questions: Sequence[str], *, max_chunk_tokens: int = _CHUNK_TOKENS
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize questions."""
-        return self._chunks(list(questions), "query", max_chunk_tokens)
+        return feature_chunks(self.model, list(questions), task="query", max_chunk_tokens=max_chunk_tokens)
 
     def passage_chunks(
         self, passages: Sequence[Passage], *, max_chunk_tokens: int = _CHUNK_TOKENS
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens."""
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
-        return self._chunks(texts, "document", max_chunk_tokens)
+        return feature_chunks(self.model, texts, task="document", max_chunk_tokens=max_chunk_tokens)
 
     def rounded_weights(self) -> dict[str, Tensor]:
         """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on, on a CPU."""
@@ -228,16 +213,28 @@ class DualEncoder(nn.Module):
 
     def encode(
         self, features: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None
-    ) -> Float[Tensor, "rows dim"]:
+    ) -> Float[Tensor, "rows ..."]:
         """Encode the texts of one chunk, in its order.
 
         Args:
             features: Of the chunk.
             weights: From ``rounded_weights``, since when no weight has changed.
-        """
-        return call_rounded(self.model, weights or {}, dict(features))["sentence_embedding"]
 
-    def embed(self, chunks: Sequence[FeatureChunk], *, encode_twice: bool = False) -> Float[Tensor, "rows dim"]:
+        Returns:
+            One vector a text; or one a token, in rows filled up with zeros. With token vectors a question's are made
+            such that their similarities are summed, whichever the model wants.
+        """
+        if not self.is_multi:
+            return call_rounded(self.model, weights or {}, dict(features))["sentence_embedding"]
+        inputs = {name: value for name, value in features.items() if name != "task"}
+        made = call_rounded(self.model, weights or {}, inputs, task=features["task"])
+        counted = made["attention_mask"].bool()[:, :, None]
+        vectors = made["token_embeddings"].masked_fill(~counted, 0.0)
+        if features["task"] == "query" and averages_tokens(self.model):
+            vectors = vectors / counted.sum(dim=1, keepdim=True).clamp(min=1)
+        return vectors
+
+    def embed(self, chunks: Sequence[FeatureChunk], *, encode_twice: bool = False) -> Float[Tensor, "rows ..."]:
         """Encode chunks and put the vectors in the order in which the texts were given.
 
         Args:
@@ -248,7 +245,7 @@ class DualEncoder(nn.Module):
         # Features go in as they are, not as a chunk: torch looks among the arguments for the device whose random state
         # it has to keep.
         weights = self.rounded_weights()
-        vectors = torch.cat(
+        vectors = cat_texts(
             [
                 checkpoint(self.encode, dict(chunk.features), weights, use_reentrant=False)
                 if encode_twice
@@ -260,49 +257,25 @@ class DualEncoder(nn.Module):
         return torch.empty_like(vectors).index_copy(0, order, vectors).float()
 
     def score(
-        self, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "batch passages dim"]
+        self, queries: Float[Tensor, "batch ..."], passages: Float[Tensor, "batch passages ..."]
     ) -> Float[Tensor, "batch passages"]:
         """Compare each question with its own passages.
 
-        By cosine, or by dot product over the root of ``dim``; by the dot product itself where vectors are sparse.
+        By cosine, or by dot product over the root of ``dim``; by the dot product itself where vectors are sparse, and
+        token by token where there is one vector a token.
         """
+        if self.is_multi:
+            return max_similarity(queries, passages)
         return self._scaled(torch.einsum("bd,bpd->bp", queries, passages))
 
     def score_all(
-        self, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "rows dim"]
+        self, queries: Float[Tensor, "batch ..."], passages: Float[Tensor, "rows ..."]
     ) -> Float[Tensor, "batch rows"]:
         """Compare each question with every passage, as ``score`` does."""
-        return self._scaled(queries @ passages.T)
+        return max_similarity_to_all(queries, passages) if self.is_multi else self._scaled(queries @ passages.T)
 
     def _scaled(self, product: Tensor) -> Tensor:
         return product if self.is_cosine or self.is_sparse else product / self.dim**0.5
-
-    def _chunks(self, texts: list[str], task: str, max_chunk_tokens: int) -> tuple[FeatureChunk, ...]:
-        prompt = self.model.prompts.get(task)
-        route = {"task": task} if routes(self.model) else {}
-        features = self.model.preprocess(texts, prompt=prompt or None, **route) if texts else {}
-        mask = features.get("attention_mask")
-        if mask is None or self.model.tokenizer.padding_side != "right":
-            return (FeatureChunk(features=features, rows=torch.arange(len(texts))),) if texts else ()
-        lengths = mask.sum(dim=1).tolist()
-        order = sorted(range(len(texts)), key=lambda row: lengths[row])
-        chunks, start = [], 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and lengths[order[end]] * (end + 1 - start) <= max_chunk_tokens:
-                end += 1
-            rows = torch.tensor(order[start:end])
-            chunks.append(FeatureChunk(features=_trimmed(features, rows, lengths[order[end - 1]]), rows=rows))
-            start = end
-        return tuple(chunks)
-
-
-def _trimmed(features: Mapping[str, Any], rows: Tensor, length: int) -> dict[str, Any]:
-    """Take some texts, without the padding that longer ones gave them."""
-    return {
-        name: value[rows][:, :length].contiguous() if isinstance(value, Tensor) and value.ndim == 2 else value
-        for name, value in features.items()
-    }
 
 
 def _pool_in_float32(pooling: nn.Module, arguments: tuple[dict[str, Any]]) -> tuple[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """Models of sentence-transformers, looked into and made ready to be a student.
 
 What a ``DualEncoder`` must know of a model before it encodes anything: whether questions and passages have an encoder
-each, how vectors are compared, whether they are dense or have one number a word. Nothing is encoded here.
+each, how vectors are compared, whether a text has one dense vector, one number a word or one vector a token. Nothing is
+encoded here.
 
-Source: sparse vectors, Formal et al. 2021 (SPLADE v2, arXiv 2109.10086).
+Source: sparse vectors, Formal et al. 2021 (SPLADE v2, arXiv 2109.10086); token vectors, Khattab and Zaharia 2020
+(ColBERT, arXiv 2004.12832).
 """
 
 import copy
@@ -13,25 +15,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Normalize, Router
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from torch import nn
 
 from dogeared.errors import ModelError
+from dogeared.retrieval.token_projection import has_token_projection
 
 __all__ = [
     "StudentModel",
+    "Vectors",
+    "averages_tokens",
     "ends_normalized",
+    "is_multi",
     "is_sparse",
-    "open_sparse",
+    "open_model",
     "routes",
     "set_similarity",
-    "was_saved_sparse",
     "with_two_encoders",
 ]
 
-StudentModel = SentenceTransformer | SparseEncoder
+StudentModel = SentenceTransformer | SparseEncoder | MultiVectorEncoder
+
+Vectors = Literal["dense", "sparse", "multi"]
+"""What a text becomes: one vector, one number for each word of the vocabulary, or one vector for each of its tokens."""
+
+_SAVED: Mapping[str, Vectors] = {"SparseEncoder": "sparse", "MultiVectorEncoder": "multi"}
 
 
 def is_sparse(model: StudentModel) -> bool:
@@ -39,18 +49,49 @@ def is_sparse(model: StudentModel) -> bool:
     return isinstance(list(model)[-1], SpladePooling)
 
 
-def was_saved_sparse(name: str) -> bool:
-    """Tell whether a folder holds a model with sparse vectors."""
-    file = Path(name) / "config_sentence_transformers.json"
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("model_type") == "SparseEncoder"
+def is_multi(model: StudentModel) -> bool:
+    """Tell whether a text has one vector a token."""
+    return isinstance(model, MultiVectorEncoder)
 
 
-def open_sparse(name: str) -> SparseEncoder:
-    """Load a masked language model, or a model that was made of one, whose vectors are sparse.
+def averages_tokens(model: StudentModel) -> bool:
+    """Tell whether the best similarities of a question's tokens are averaged, and not summed."""
+    return isinstance(model, MultiVectorEncoder) and model.similarity_fn_name == "meanmaxsim"
+
+
+def open_model(name: str, vectors: Vectors) -> StudentModel:
+    """Load a model, or make one of a plain encoder or language model.
+
+    Args:
+        name: On the hub, or a folder.
+        vectors: What they shall be; a folder with a model whose vectors are not dense knows better.
 
     Raises:
-        ModelError: The model predicts no words, so that it has nothing to make a number a word of.
+        ModelError: Sparse vectors are asked of a model that predicts no words, so that it has nothing to make a number
+            a word of.
     """
+    saved = _saved_vectors(name)
+    match vectors if saved == "dense" else saved:
+        case "sparse":
+            return _open_sparse(name)
+        case "multi":
+            # Where an encoder has no projection of its tokens, the library gives it one to 128 numbers, drawn from
+            # the seed of the moment.
+            return MultiVectorEncoder(name, device="cpu", model_kwargs={"dtype": torch.float32})
+        case "dense":
+            trusted = has_token_projection(name)
+            kwargs = {"dtype": torch.float32}
+            return SentenceTransformer(name, device="cpu", model_kwargs=kwargs, trust_remote_code=trusted)
+
+
+def _saved_vectors(name: str) -> Vectors:
+    """Tell what the vectors of a model in a folder are; dense where nothing says otherwise."""
+    file = Path(name) / "config_sentence_transformers.json"
+    said = json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
+    return _SAVED.get(str(said), "dense")
+
+
+def _open_sparse(name: str) -> SparseEncoder:
     model = SparseEncoder(name, device="cpu", model_kwargs={"dtype": torch.float32})
     pooling, inner = list(model)[-1], model.transformers_model
     if not isinstance(pooling, SpladePooling) or inner is None:
@@ -73,12 +114,13 @@ def with_two_encoders(model: StudentModel) -> SentenceTransformer:
     """Give questions an encoder of their own, which starts as a copy of the model's.
 
     Raises:
-        ModelError: Its vectors are sparse.
+        ModelError: Its vectors are not dense.
     """
-    if isinstance(model, SparseEncoder):
+    if not isinstance(model, SentenceTransformer):
+        kind = "sparse vectors" if isinstance(model, SparseEncoder) else "token vectors"
         raise ModelError(
-            "retriever.encoders: expected shared for a model with sparse vectors, got separate or query_only; two "
-            "encoders are there for dense vectors only"
+            f"retriever.encoders: expected shared for a model with {kind}, got separate or query_only; two encoders "
+            "are there for dense vectors only"
         )
     modules: list[Any] = list(model)
     last = [modules.pop()] if isinstance(modules[-1], Normalize) else []
@@ -101,6 +143,12 @@ def set_similarity(model: StudentModel, wanted: Literal["auto", "dot", "cosine"]
     Raises:
         ModelError: The model's vectors cannot be compared as wanted.
     """
+    if isinstance(model, MultiVectorEncoder):
+        if wanted != "auto":
+            raise ModelError(
+                f"retriever.similarity: expected auto for token vectors, compared token by token, got {wanted}"
+            )
+        return
     is_normalized = ends_normalized(model)
     if wanted == "cosine" and is_sparse(model):
         raise ModelError(

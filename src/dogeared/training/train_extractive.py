@@ -55,7 +55,8 @@ def train_extractive(
     bearing = [
         question
         for index, question in enumerate(readings.questions)
-        if question.answers and any(matcher.has_answer(question.answers, p.text) for p in readings.passages(index))
+        if (known := question.taught_answers)
+        and any(matcher.has_answer(known, passage.text) for passage in readings.passages(index))
     ]
     if left_out := len(readings) - len(bearing):
         logger.warning(
@@ -78,7 +79,7 @@ def train_extractive(
             reader.batch(
                 [bearing[index].text for index in chosen[start : start + size]],
                 [readings.passages(index) for index in chosen[start : start + size]],
-                answers=[bearing[index].answers for index in chosen[start : start + size]],
+                answers=[bearing[index].taught_answers for index in chosen[start : start + size]],
             )
             for start in range(0, len(chosen), size)
         ]

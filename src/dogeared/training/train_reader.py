@@ -1,8 +1,8 @@
 """Train a Fusion-in-Decoder reader to answer from retrieved passages.
 
-The target of a question is one of its answers, drawn anew each time it is seen. A curriculum can come first: few and
-short passages, one of which holds the answer. For readers whose decoder is fresh there is a hint besides
-(``span_hint.py``).
+The target of a question is the one that its file names, or else one of its answers, drawn anew each time it is seen. A
+curriculum can come first: few and short passages, one of which holds the answer. For readers whose decoder is fresh
+there is a hint besides (``span_hint.py``).
 
 Retrieval and relevance are not here, nor is any gold label: which passage holds an answer is decided by its text.
 
@@ -82,7 +82,7 @@ def train_reader(
     Raises:
         TrainingError: No question has an answer, or the curriculum finds no passage that holds one.
     """
-    answerable = [question for question in readings.questions if question.answers]
+    answerable = [question for question in readings.questions if question.taught_answers]
     if left_out := len(readings) - len(answerable):
         logger.warning(
             "%d of %d training questions have no answer; the reader learns without them", left_out, len(readings)
@@ -144,7 +144,7 @@ class _Source:
         else:
             chosen = self._items(step - self.settings.curriculum_steps, len(self.readings))
         draw = random.Random(seed_of(self.seed, "draw", step))
-        answers = [draw.choice(self.readings.questions[index].answers) for index in chosen]
+        answers = [draw.choice(self.readings.questions[index].taught_answers) for index in chosen]
         passages = [self._passages(index, step, draw) for index in chosen]
         size = self.settings.questions_per_batch or len(chosen)
         parts = [slice(start, start + size) for start in range(0, len(chosen), size)]
@@ -158,7 +158,7 @@ class _Source:
             return batches
         return [
             hinted_batch(
-                batch, self.reader.tokenizer, [self.readings.questions[index].answers for index in chosen[part]]
+                batch, self.reader.tokenizer, [self.readings.questions[index].taught_answers for index in chosen[part]]
             )
             for batch, part in zip(batches, parts, strict=True)
         ]
@@ -175,7 +175,7 @@ class _Source:
         shown = draw.sample([bearing, *others], len(others) + 1)
         if not self.settings.curriculum_words:
             return shown
-        return [self._cut(passage, self.readings.questions[index].answers, draw) for passage in shown]
+        return [self._cut(passage, self.readings.questions[index].taught_answers, draw) for passage in shown]
 
     def _cut(self, passage: Passage, answers: Sequence[str], draw: random.Random) -> Passage:
         spans = answer_spans(answers, passage.text, self.language)
@@ -192,7 +192,7 @@ def _answer_bearing(readings: Readings, language: Language) -> dict[int, list[in
             places = [
                 place
                 for place, passage in enumerate(readings.passages(index))
-                if matcher.has_answer(question.answers, passage.text)
+                if matcher.has_answer(question.taught_answers, passage.text)
             ]
             if places:
                 bearing[index] = places

@@ -15,18 +15,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from dogeared.batching import Movable
 from dogeared.data.corpus import Corpus
 from dogeared.distill.contrastive import contrastive_loss, in_batch_negatives
-from dogeared.distill.emdr2 import emdr2_of_answers
+from dogeared.distill.emdr2 import emdr2_of_answers, emdr2_of_tokens, likelihood_grid
 from dogeared.distill.losses import LossName, Reduction, distillation_loss
 from dogeared.distill.sparsity import search_cost
 from dogeared.errors import TrainingError
-from dogeared.records import PassageRelevance, Question
+from dogeared.records import AnswerLikelihood, PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, train
@@ -51,12 +51,12 @@ class RetrieverTraining(LoopSettings):
     """The student's score is divided by it; by default 1 for dot products and 0.05 for cosines."""
     reduction: Reduction = "batch_mean"
     """Whether the divergence is also divided by the number of passages, as in the reference implementation."""
-    loss: LossName | Literal["emdr2"] = "kl"
+    loss: LossName | Literal["emdr2", "emdr2_tokens"] = "kl"
     """What the student minimizes: the divergence from teacher to student (``kl``); the squared difference of their
     numbers (``mse``); a hinge over pairs (``max_margin``); the cross-entropy of the teacher's best passage; InfoNCE
     with every passage as the positive of those below it, weighted by the teacher; or ``emdr2``, which wants the
     answer's likelihood from the teacher (``teacher.kind = "likelihood"``) and puts the student's weight where it is
-    high."""
+    high, or ``emdr2_tokens``, the same anew for each token of the answer."""
     margin: float = Field(default=1.0, gt=0)
     """By how much ``max_margin`` wants the better passage of a pair to score higher, after the temperature."""
     contrastive_weight: float = Field(default=0.0, ge=0, le=1)
@@ -84,6 +84,8 @@ class DistillationBatch(Movable):
         passage_rows: Which passages of the corpus they are.
         slots: Where each of them belongs in the flattened ``batch * passages``.
         relevance: The teacher's; minus infinity where a question has fewer passages than another.
+        likelihoods: Of the answer's single tokens, with the same places of minus infinity, where the loss wants them.
+        output_mask: Which of these tokens belong to the answer.
     """
 
     queries: tuple[FeatureChunk, ...]
@@ -92,6 +94,8 @@ class DistillationBatch(Movable):
     passage_rows: Int[Tensor, " rows"]
     slots: Int[Tensor, " rows"]
     relevance: Float[Tensor, "batch passages"]
+    likelihoods: Float[Tensor, "batch passages output"] | None = None
+    output_mask: Bool[Tensor, "batch output"] | None = None
 
     @property
     def weight(self) -> int:
@@ -129,7 +133,7 @@ class Student(nn.Module):
             loss = loss + self.settings.passage_sparsity * search_cost(passages)
         return loss
 
-    def embed(self, batch: DistillationBatch) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+    def embed(self, batch: DistillationBatch) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "rows ..."]]:
         """Encode the questions and the passages of all of them."""
         encode_twice = self.settings.chunk_tokens > 0
         queries = self.encoder.embed(batch.queries, encode_twice=encode_twice)
@@ -138,12 +142,15 @@ class Student(nn.Module):
         return queries, self.encoder.embed(batch.passages, encode_twice=encode_twice)
 
     def _own_scores(
-        self, batch: DistillationBatch, queries: Float[Tensor, "batch dim"], passages: Float[Tensor, "rows dim"]
+        self,
+        batch: DistillationBatch,
+        queries: Float[Tensor, "batch ..."],
+        passages: Float[Tensor, "rows ..."],
     ) -> Float[Tensor, "batch passages"]:
         num_questions, num_passages = batch.relevance.shape
-        grid = passages.new_zeros(num_questions * num_passages, passages.shape[1])
+        grid = passages.new_zeros(num_questions * num_passages, *passages.shape[1:])
         grid = grid.index_copy(0, batch.slots, passages)
-        return self.encoder.score(queries, grid.view(num_questions, num_passages, -1))
+        return self.encoder.score(queries, grid.view(num_questions, num_passages, *passages.shape[1:]))
 
     def _mixed(self, batch: DistillationBatch, score: Float[Tensor, "batch rows"]) -> Float[Tensor, ""]:
         """Mix both losses, from the scores of each question with the passages of all."""
@@ -166,6 +173,10 @@ class Student(nn.Module):
         if self.settings.loss == "emdr2":
             # A likelihood is taken as it is: divided by a temperature it would be none.
             return emdr2_of_answers(score, batch.relevance, student_temperature=self.temperature)
+        if self.settings.loss == "emdr2_tokens":
+            assert batch.likelihoods is not None and batch.output_mask is not None, "the batch was made without"
+            temperature = self.temperature
+            return emdr2_of_tokens(score, batch.likelihoods, batch.output_mask, student_temperature=temperature)
         return distillation_loss(
             score,
             batch.relevance,
@@ -187,6 +198,7 @@ def train_retriever(
     seed: int,
     folder: Path,
     vectors: Float[np.ndarray, "corpus dim"] | None = None,
+    likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> TrainingState:
     """Train a student in place.
 
@@ -200,6 +212,8 @@ def train_retriever(
         folder: For checkpoints; an interrupted training goes on from there.
         vectors: Of all passages of the corpus, in its order, if they are known and the encoder does not change them:
             then no passage is encoded.
+        likelihoods: Of the answers' single tokens, by question id, for the loss that wants them; of the same passages
+            as ``relevance``.
 
     Raises:
         TrainingError: No question has two passages to choose between.
@@ -230,6 +244,7 @@ def train_retriever(
                 corpus,
                 settings,
                 vectors=vectors,
+                likelihoods=likelihoods,
             )
             for start in range(0, len(chosen), size)
         ]
@@ -246,8 +261,16 @@ def distillation_batch(
     settings: RetrieverTraining,
     *,
     vectors: Float[np.ndarray, "corpus dim"] | None = None,
+    likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> DistillationBatch:
     """Tokenize questions, and passages unless their vectors are given, and lay out which belong together."""
+    if settings.loss == "emdr2_tokens":
+        assert likelihoods is not None, "emdr2_tokens wants the likelihoods of single tokens"
+        of_tokens, output_mask = likelihood_grid(
+            [likelihoods[question.id] for question in questions], num_passages=settings.num_passages
+        )
+    else:
+        of_tokens = output_mask = None
     judged = [relevance[question.id] for question in questions]
     counts = [min(len(item.passage_ids), settings.num_passages) for item in judged]
     width = max(counts)
@@ -264,4 +287,6 @@ def distillation_batch(
         passage_rows=torch.tensor(rows),
         slots=(~torch.isneginf(grid)).flatten().nonzero().squeeze(1),
         relevance=grid,
+        likelihoods=of_tokens,
+        output_mask=output_mask,
     )
