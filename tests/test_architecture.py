@@ -16,7 +16,7 @@ PACKAGE = Path(dogeared.__file__).parent
 
 # Every import goes to an earlier layer, or to a module that stands earlier in the same layer.
 LAYERS: dict[str, list[str]] = {
-    "ground": ["errors", "records", "settings", "progress", "artifacts", "models"],
+    "ground": ["errors", "records", "settings", "progress", "stopping", "storage", "locks", "artifacts", "models"],
     "data and measures": [
         "data.rows",
         "data.json_list",

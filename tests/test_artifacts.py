@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from dogeared import artifacts
 from dogeared.artifacts import (
     MANIFEST,
     Manifest,
+    check_sizes,
     claim,
     differences,
     discard_content,
     file_fingerprint,
     fingerprint,
-    hold,
     is_discarded,
     is_finished,
     read_manifest,
     verify,
     write_artifact,
-    write_atomically,
 )
 from dogeared.errors import ArtifactError, DataError
+from dogeared.locks import hold
+from dogeared.storage import write_atomically
 
 MADE = {"kind": "index", "settings": {"k": 5, "model": {"dim": 8}}, "inputs": {"corpus": "c0"}}
 
@@ -211,7 +211,7 @@ def test_everything_is_synced_before_it_is_published(tmp_path, monkeypatch):
         events.append("rename")
         rename(self, target)
 
-    monkeypatch.setattr(artifacts.os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "rename", noted_rename)
     make(tmp_path / "a")
     partial = tmp_path / "a.partial"
@@ -275,7 +275,7 @@ def test_fingerprint_of_a_file_is_that_of_its_content(tmp_path):
 
 
 def test_held_folder_is_refused_to_others_until_the_holder_ends(tmp_path):
-    script = "import sys; from pathlib import Path; from dogeared.artifacts import hold\n"
+    script = "import sys; from pathlib import Path; from dogeared.locks import hold\n"
     script += f"with hold(Path({str(tmp_path / 'run')!r})): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder:
@@ -297,7 +297,56 @@ def test_text_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(handle):
         raise OSError("disk full")
 
-    monkeypatch.setattr(artifacts.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, "half")
     assert json.loads(file.read_text(encoding="utf-8")) == {"step": 1, "é": 2}
+
+
+def test_a_file_of_another_size_is_found_without_reading_it(tmp_path):
+    make(tmp_path / "a")
+    check_sizes(tmp_path / "a")
+    os.truncate(tmp_path / "a" / "inner" / "data.txt", 3)
+    with pytest.raises(ArtifactError, match=r"inner/data.txt: altered or cut since it was finished; delete"):
+        check_sizes(tmp_path / "a")
+    (tmp_path / "a" / "inner" / "data.txt").unlink()
+    with pytest.raises(ArtifactError, match="missing, though the manifest"):
+        check_sizes(tmp_path / "a")
+
+
+def test_a_manifest_without_sizes_is_one_of_before(tmp_path):
+    make(tmp_path / "a")
+    file = tmp_path / "a" / MANIFEST
+    told = json.loads(file.read_text())
+    assert told.pop("sizes") == {"inner/data.txt": 5}
+    file.write_text(json.dumps(told))
+    check_sizes(tmp_path / "a")
+    verify(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": 3},
+        {"settings": []},
+        {"inputs": {"data": 3}},
+        {"files": {"../../etc/passwd": "0"}},
+        {"files": {"/etc/passwd": "0"}},
+        {"sizes": {"inner/data.txt": "5"}},
+        {"facts": "none"},
+    ],
+)
+def test_manifest_of_wrong_types_is_refused(tmp_path, changes):
+    make(tmp_path / "a")
+    file = tmp_path / "a" / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(ArtifactError, match="the manifest cannot be read"):
+        read_manifest(tmp_path / "a")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"kind": "\\ud800", "settings": {}, "inputs": {}}'])
+def test_manifest_that_no_code_of_ours_wrote_is_refused(tmp_path, content):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / MANIFEST).write_text(content)
+    with pytest.raises(ArtifactError, match="the manifest cannot be read"):
+        read_manifest(tmp_path / "a")

@@ -1,5 +1,7 @@
 """The command line: what goes wrong becomes a message and an exit code, never a traceback."""
 
+import signal
+
 import pytest
 from typer.testing import CliRunner
 
@@ -7,6 +9,7 @@ import dogeared
 from dogeared import api
 from dogeared.cli import app
 from dogeared.errors import DataError
+from dogeared.stopping import Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,8 @@ def test_a_setting_that_is_wrong_is_named_and_nothing_is_done(tmp_path):
         (DataError("expected text", file="q.jsonl", line=3), 2, "dogeared: q.jsonl:3: expected text\n"),
         (KeyboardInterrupt("train reader was stopped after step 3 and saved"), 130,
          "\ndogeared: train reader was stopped after step 3 and saved. Run the same command again to go on.\n"),
+        (Stopped("stopped by SIGTERM", signal.SIGTERM), 143,
+         "\ndogeared: stopped by SIGTERM. Run the same command again to go on.\n"),
         (KeyboardInterrupt(), 130, "\ndogeared: stopped. Run the same command again to go on.\n"),
     ],
 )  # fmt: skip

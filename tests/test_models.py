@@ -8,7 +8,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from dogeared.errors import ModelError
-from dogeared.models import resolve_model
+from dogeared.models import forget_last_call, resolve_model
 
 
 @pytest.fixture
@@ -64,3 +64,22 @@ def test_without_a_network_a_model_fetched_before_is_taken(hub, tmp_path, monkey
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: str(config))
     assert resolve_model("someone/model") == str(tmp_path)
     assert "as it was fetched before" in caplog.text
+
+
+def test_a_tokenizer_is_saved_the_same_whatever_it_was_last_asked(tiny_models, tmp_path):
+    """What a training that was interrupted after its last step saves must have the bits of one that was not."""
+    from transformers import AutoTokenizer
+
+    saved = []
+    for length in (None, 5, 9):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_models / "encoder")
+        if length is not None:
+            tokenizer(["a text"], truncation=True, max_length=length, padding="max_length")
+        forget_last_call(tokenizer)
+        tokenizer.save_pretrained(tmp_path / str(length))
+        saved.append((tmp_path / str(length) / "tokenizer.json").read_bytes())
+    assert saved[0] == saved[1] == saved[2]
+
+
+def test_a_module_without_a_tokenizer_has_nothing_to_forget():
+    forget_last_call(None)

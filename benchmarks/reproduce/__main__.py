@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.reproduce.runs import Laboratory, Values
 from benchmarks.reproduce.show import insert, render
 from benchmarks.reproduce.tables import TABLES
-from dogeared.artifacts import write_atomically
+from dogeared.storage import write_atomically
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.reproduce.tables import PREPARED, Row
 from dogeared.api import run_experiment
-from dogeared.artifacts import MANIFEST, fingerprint, write_atomically
+from dogeared.artifacts import MANIFEST, fingerprint
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import Experiment, load_experiment
 from dogeared.pipeline.dataset import prepare_data
@@ -22,6 +22,7 @@ from dogeared.pipeline.reranking import rerank
 from dogeared.pipeline.starts import fuse_rankings
 from dogeared.pipeline.store import share
 from dogeared.pipeline.supervised import train_dpr
+from dogeared.storage import write_atomically
 
 __all__ = ["Laboratory", "Values"]
 

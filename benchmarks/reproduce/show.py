@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.reproduce.runs import Values
 from benchmarks.reproduce.tables import Row, Table
-from dogeared.artifacts import write_atomically
 from dogeared.evaluation.significance import PairedComparison, compare_paired
+from dogeared.storage import write_atomically
 
 __all__ = ["insert", "render"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dogeared.artifacts import hold
 from dogeared.errors import ConfigError
+from dogeared.locks import hold
 from dogeared.pipeline.config import Experiment, load_experiment
 from dogeared.pipeline.dataset import prepare_data
 from dogeared.pipeline.layout import RunFolder

@@ -8,10 +8,8 @@ from "done, but for other settings" and name what differs.
 This module does not know what is inside an artifact, nor any step of any pipeline.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,25 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dogeared.errors import ArtifactError, DataError
+from dogeared.errors import ArtifactError, DataError, ResourceError
+from dogeared.storage import fsync_folder, fsync_tree, told, write_atomically
 
 __all__ = [
     "MANIFEST",
     "Manifest",
+    "check_sizes",
     "claim",
     "differences",
     "discard_content",
     "file_fingerprint",
     "fingerprint",
-    "fsync_tree",
-    "hold",
-    "holder",
     "is_discarded",
     "is_finished",
     "read_manifest",
     "verify",
     "write_artifact",
-    "write_atomically",
 ]
 
 MANIFEST = "manifest.json"
@@ -55,6 +51,7 @@ class Manifest:
         inputs: Fingerprints of the artifacts and files it was made from, by role.
         facts: Anything else worth keeping: counts, seconds, measures. Not part of the fingerprint.
         files: SHA-256 of each file, by its path inside the artifact.
+        sizes: The bytes of each file.
     """
 
     kind: str
@@ -62,6 +59,7 @@ class Manifest:
     inputs: Mapping[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -92,25 +90,38 @@ def write_artifact(
 
     Raises:
         ArtifactError: Something that is no artifact stands at ``path``; it is left alone.
+        ResourceError: The disk is full or cannot be written. What was half written is gone.
     """
     _check_replaceable(path)
     partial = path.with_name(path.name + _PARTIAL)
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
     facts: dict[str, Any] = {}
-    yield partial, facts
-    files = {str(file.relative_to(partial)): _sha256(file) for file in _files(partial)}
-    manifest = Manifest(kind=kind, settings=settings, inputs=inputs, facts=facts, files=files)
-    _write_manifest(partial, manifest)
-    fsync_tree(partial)
+    try:
+        with told(path):
+            if partial.exists():
+                shutil.rmtree(partial)
+            partial.mkdir(parents=True)
+            yield partial, facts
+            files = {str(file.relative_to(partial)): file for file in _files(partial)}
+            manifest = Manifest(
+                kind=kind,
+                settings=settings,
+                inputs=inputs,
+                facts=facts,
+                files={name: _sha256(file) for name, file in files.items()},
+                sizes={name: file.stat().st_size for name, file in files.items()},
+            )
+            _write_manifest(partial, manifest)
+            fsync_tree(partial)
+    except ResourceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     stale = path.with_name(path.name + _STALE)
     if path.exists():
         # A directory cannot be replaced in one step; between the two renames the artifact is absent, never mixed.
         shutil.rmtree(stale, ignore_errors=True)
         path.rename(stale)
     partial.rename(path)
-    _fsync_folder(path.parent)
+    fsync_folder(path.parent)
     shutil.rmtree(stale, ignore_errors=True)  # also one that a killed run left behind
 
 
@@ -121,7 +132,8 @@ def claim(folder: Path, *, kind: str, settings: Mapping[str, Any], inputs: Mappi
         ArtifactError: There is work in it for another artifact, or one with other settings; the message names them.
     """
     if not (_files(folder) and is_finished(folder, kind=kind, settings=settings, inputs=inputs)):
-        folder.mkdir(parents=True, exist_ok=True)
+        with told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         _write_manifest(folder, Manifest(kind=kind, settings=settings, inputs=inputs))
 
 
@@ -162,8 +174,10 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: expected a finished artifact, found {'no manifest' if path.exists() else 'nothing'}"
         )
     try:
-        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        manifest = Manifest(**json.loads(file.read_text(encoding="utf-8")))
+        _check_types(manifest)
+        return manifest
+    except (ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"{file}: the manifest cannot be read ({error}); delete {path} to have it made again"
         ) from error
@@ -191,17 +205,31 @@ def is_finished(path: Path, *, kind: str, settings: Mapping[str, Any], inputs: M
 
 
 def verify(path: Path) -> None:
-    """Compare every file of an artifact with its manifest.
+    """Compare every file of an artifact with its manifest: that it is there, its size, and its content.
+
+    A file that this process has found sound is not read again as long as it has not changed.
 
     Raises:
         ArtifactError: A file is missing, or was altered or cut after the artifact was finished; the message names it.
     """
     for name, digest in read_manifest(path).files.items():
         file = path / name
-        if not file.is_file():
-            raise ArtifactError(f"{file}: missing, though the manifest beside it lists it; delete {path} to remake it")
-        if _sha256(file) != digest:
-            raise ArtifactError(f"{file}: altered or cut since it was finished; delete {path} to have it made again")
+        state = _state(file, path)
+        if _found_sound.get(file.absolute()) != (digest, *state):
+            if _sha256(file) != digest:
+                raise _altered(file, path)
+            _found_sound[file.absolute()] = digest, *state
+
+
+def check_sizes(path: Path) -> None:
+    """Compare every file of an artifact with its manifest by size, which takes no longer for a large one.
+
+    Raises:
+        ArtifactError: A file is missing, or has another size than when the artifact was finished.
+    """
+    for name, size in read_manifest(path).sizes.items():
+        if _state(path / name, path)[0] != size:
+            raise _altered(path / name, path)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
@@ -225,65 +253,35 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
     return named
 
 
-def holder(folder: Path) -> str | None:
-    """Return the number of the process that holds a directory; None where none does."""
-    lock = folder / ".lock"
-    if not lock.is_file():
-        return None
-    with lock.open(encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return stream.read().strip() or "unknown"
-    return None
-
-
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep a directory to this process for the time of the block; it is made if it is not there.
-
-    The lock is the system's and ends with the process, however it ends.
-
-    Raises:
-        ArtifactError: Another process holds it; the message names it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise ArtifactError(
-                f"{folder}: process {stream.read().strip() or 'unknown'} is working in this directory; "
-                "wait for it, stop it, or choose another directory"
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
-    partial = file.with_name(file.name + _PARTIAL)
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Make sure that all files below a folder are on the disk, not only in the system's cache."""
-    for file in _files(folder):
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        _fsync_folder(inner)
-
-
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     write_atomically(folder / MANIFEST, json.dumps(manifest.__dict__, indent=1, ensure_ascii=False))
+
+
+def _check_types(manifest: Manifest) -> None:
+    mappings = (manifest.settings, manifest.inputs, manifest.facts, manifest.files, manifest.sizes)
+    if not isinstance(manifest.kind, str) or not all(isinstance(values, dict) for values in mappings):
+        raise TypeError("expected a text as kind, and objects as all else")
+    for values, wanted in ((manifest.inputs, str), (manifest.files, str), (manifest.sizes, int)):
+        if not all(isinstance(value, wanted) for value in values.values()):
+            raise TypeError("expected texts in inputs and files, and numbers in sizes")
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in (*manifest.files, *manifest.sizes)):
+        raise ValueError("expected names of files inside the artifact, found one that leads elsewhere")
+    json.dumps(manifest.__dict__, ensure_ascii=False).encode()  # half a character could not be fingerprinted
+
+
+_found_sound: dict[Path, tuple[str, int, int]] = {}
+
+
+def _state(file: Path, path: Path) -> tuple[int, int]:
+    """Return the size of a file and when it was last written."""
+    if not file.is_file():
+        raise ArtifactError(f"{file}: missing, though the manifest beside it lists it; delete {path} to remake it")
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _altered(file: Path, path: Path) -> ArtifactError:
+    return ArtifactError(f"{file}: altered or cut since it was finished; delete {path} to have it made again")
 
 
 def _check_replaceable(path: Path) -> None:
@@ -298,14 +296,6 @@ def _check_replaceable(path: Path) -> None:
 def _files(folder: Path) -> list[Path]:
     # Without the folder's own manifest, which cannot list itself; one deeper inside is a file like any other.
     return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(file: Path) -> str:

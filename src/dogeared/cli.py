@@ -1,10 +1,12 @@
 """The command line: each command reads its options, makes one call, and prints.
 
-Exit codes: 0 done, 2 the user can mend it (the message says how), 130 stopped by Ctrl-C with the work saved. Heavy
-imports stand inside the commands, so that ``--help`` answers at once.
+Exit codes: 0 done, 1 something was found wrong (``doctor``), 2 the user can mend it (the message says how), 130 stopped
+by Ctrl-C and 143 by SIGTERM, with the work saved. Heavy imports stand inside the commands, so that ``--help`` answers
+at once.
 """
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from dogeared.cli_export import export_app
 from dogeared.cli_serve import serve_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
+from dogeared.stopping import Stopped, stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -28,14 +31,16 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with stop_on_signals():
+                return super().invoke(ctx)
         except DogearedError as error:
             print(f"dogeared: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stopped:
             how = str(stopped) or "stopped"
             print(f"\ndogeared: {how}. Run the same command again to go on.", file=sys.stderr)
-            raise typer.Exit(130) from None
+            number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+            raise typer.Exit(128 + number) from None
 
 
 app = typer.Typer(
@@ -161,9 +166,9 @@ def cloze(
     """Make questions from passages: sentences with a name or a number left out."""
     from itertools import islice
 
-    from dogeared.artifacts import write_atomically
     from dogeared.data.cloze import cloze_questions
     from dogeared.data.formats import given_line, iter_passages
+    from dogeared.storage import write_atomically
 
     made = cloze_questions(iter_passages(passages), seed=seed, per_passage=per_passage, max_words=max_words)
     lines = [given_line(given) + "\n" for given in islice(made, max_questions)]

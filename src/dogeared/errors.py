@@ -7,13 +7,22 @@
     ├── ConfigError     a setting is unknown, malformed or contradicts another (key)
     ├── ArtifactError   a finished directory is missing, altered, or belongs to other settings
     ├── ModelError      a model cannot be loaded, or is not of the needed kind
+    ├── ResourceError   the machine lacks disk, memory or a permission
     └── TrainingError   training cannot go on, or would teach nothing
 
 A message says what was expected, what came, why that matters where it is not plain, and what to do. Only the command
 line and the web service turn these into exit codes and statuses. A broken invariant of our own is an ``assert``.
 """
 
-__all__ = ["ArtifactError", "ConfigError", "DataError", "DogearedError", "ModelError", "TrainingError"]
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "DogearedError",
+    "ModelError",
+    "ResourceError",
+    "TrainingError",
+]
 
 
 class DogearedError(Exception):
@@ -51,6 +60,10 @@ class ArtifactError(DogearedError):
 
 class ModelError(DogearedError):
     """A model cannot be loaded, or is not of the kind that a step needs."""
+
+
+class ResourceError(DogearedError):
+    """The machine lacks disk, memory or a permission; the message says how much of what, as far as that is known."""
 
 
 class TrainingError(DogearedError):

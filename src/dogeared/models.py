@@ -3,15 +3,18 @@
 ``demo:NAME`` stands for a folder inside the package; a folder stands for itself; every other name is the hub's. The hub
 is asked once whether it has such a model, because the libraries go on asking for minutes where it cannot be reached.
 This module loads nothing.
+
+And one thing that all models have in common when they are saved: a tokenizer that is written the same every time.
 """
 
 import logging
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from dogeared.errors import ModelError
 
-__all__ = ["DEMO_PREFIX", "resolve_model"]
+__all__ = ["DEMO_PREFIX", "forget_last_call", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,17 @@ def resolve_model(name: str) -> str:
             raise ModelError(f"{name}: expected a folder with a saved model (config.json), found none there")
         return str(folder)
     return _on_hub(name)
+
+
+def forget_last_call(tokenizer: Any) -> None:
+    """Take back the cutting and padding that a fast tokenizer keeps of its last call and would be saved with.
+
+    Without this the same model has other bytes on disk when training was interrupted after its last step.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
 
 
 def _on_hub(name: str) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel
 
 from dogeared import __version__
-from dogeared.artifacts import read_manifest, write_atomically
+from dogeared.artifacts import read_manifest
 from dogeared.pipeline.config import setting_keys
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
@@ -23,6 +23,7 @@ from dogeared.reporting.contenders import Contender, compare, read_contenders, r
 from dogeared.reporting.examples import find_examples
 from dogeared.reporting.history import list_costs, list_trainings
 from dogeared.reporting.verdict import closest_to_best, duration, percent, points, verdict
+from dogeared.storage import write_atomically
 
 __all__ = ["write_report"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dogeared.artifacts import discard_content, hold
+from dogeared.artifacts import discard_content
 from dogeared.cli import app
 from dogeared.errors import ArtifactError
+from dogeared.locks import hold
 from dogeared.pipeline.doctor import Finding, examine
 
 

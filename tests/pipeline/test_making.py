@@ -7,7 +7,7 @@ import pytest
 from dogeared import __version__
 from dogeared.artifacts import read_manifest
 from dogeared.errors import ArtifactError
-from dogeared.pipeline.making import make_artifact, work_folder
+from dogeared.pipeline.making import SERIES, make_artifact, make_from, work_folder
 
 
 def make(out, work, **changes):
@@ -35,7 +35,9 @@ def test_a_step_is_done_once_and_its_cost_is_noted(tmp_path):
     out = tmp_path / "a"
     make(out, finish)
     manifest = read_manifest(out)
-    assert manifest.settings == {"k": 5, "dogeared": __version__}
+    assert manifest.settings == {"k": 5, "dogeared": SERIES}
+    assert manifest.facts["made_with"]["dogeared"] == __version__
+    assert {"python", "torch", "transformers"} <= manifest.facts["made_with"].keys()
     assert manifest.facts["count"] == 3
     assert 0 <= manifest.facts["cost"]["seconds"] < 60
     assert manifest.facts["cost"]["peak_mb"] > 1
@@ -89,3 +91,31 @@ def test_work_left_behind_by_a_kill_after_the_end_is_removed(tmp_path):
     (work_folder(out) / "half.txt").write_text(half)
     make(out, lambda *_: pytest.fail("done before"))
     assert not work_folder(out).exists()
+
+
+def test_a_patch_release_goes_on_with_what_another_made_and_no_other_does(tmp_path, monkeypatch):
+    major, minor, _ = __version__.split(".")
+    assert f"{major}.{minor}.0" == SERIES
+    make(tmp_path / "a", finish)
+    monkeypatch.setattr("dogeared.pipeline.making.__version__", f"{major}.{minor}.99")
+    make(tmp_path / "a", lambda *_: pytest.fail("done before"))
+    monkeypatch.setattr("dogeared.pipeline.making.SERIES", f"{major}.{int(minor) + 1}.0")
+    with pytest.raises(ArtifactError, match=f'dogeared: "{major}.{minor}.0" -> "{major}.{int(minor) + 1}.0"'):
+        make(tmp_path / "a", finish)
+
+
+def test_an_input_that_was_altered_is_found_before_any_work(tmp_path):
+    make(tmp_path / "data", finish)
+    (tmp_path / "data" / "data.txt").write_text("dune")
+    with pytest.raises(ArtifactError, match=r"data/data\.txt: altered or cut since it was finished"):
+        make_from(tmp_path / "b", "copy", {}, {"data": tmp_path / "data"}, lambda *_: pytest.fail("read it"))
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_input_is_not_looked_into_where_the_step_is_done(tmp_path):
+    """Content that is no longer needed may be gone."""
+    make(tmp_path / "data", finish)
+    inputs = {"data": tmp_path / "data"}
+    make_from(tmp_path / "b", "copy", {}, inputs, finish)
+    (tmp_path / "data" / "data.txt").unlink()
+    make_from(tmp_path / "b", "copy", {}, inputs, lambda *_: pytest.fail("done before"))

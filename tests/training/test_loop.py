@@ -206,9 +206,34 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_the_step(tmp_path):
     with pytest.raises(TrainingError, match=r"train toy: the loss of step 3, .* is nan") as raised:
         run(tmp_path, batches=batches, save_every_seconds=0.0)
     assert "learning rate (0.05)" in str(raised.value)
+    assert f"The last good checkpoint is {tmp_path / 'checkpoint-00000002'} before step 3." in str(raised.value)
     kept, state = run(tmp_path, batches=lambda step: batches_of_step(step, sizes=(4,)))
     assert len(state.losses) == 6
     assert same_weights(kept, run(tmp_path / "good", batches=lambda step: batches_of_step(step, sizes=(4,)))[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "named"),
+    [(2, "It is the loss of batch 2 of the step. Its questions: 'q2', 'q3'."), (0, "Its questions: 'q0', 'q1',")],
+)
+def test_a_loss_that_is_no_number_names_the_questions_of_its_batch(tmp_path, size, named):
+    def batches(step):
+        first, second = batches_of_step(step, sizes=(2, 2))
+        return [first, Batch(inputs=second.inputs, targets=second.targets * float("nan"))]
+
+    settings = LoopSettings(steps=3, questions_per_step=4, questions_per_batch=size, precision="fp32")
+    with pytest.raises(TrainingError) as raised:
+        train(
+            Model(),
+            batches if size else lambda step: batches(step)[1:],
+            settings,
+            seed=1,
+            folder=tmp_path,
+            name="toy",
+            ids_of_step=lambda step: [f"q{number}" for number in range(4)],
+        )
+    assert named in str(raised.value)
+    assert "The last good checkpoint is not there: none was made before step 1." in str(raised.value)
 
 
 def test_a_gradient_that_is_no_number_does_not_reach_the_weights(tmp_path):

@@ -1,6 +1,7 @@
 """A run that is killed in every one of its steps ends as one that was never disturbed, to the bit."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,13 @@ def driven(tmp_path_factory, tiny_data, tiny_settings):
         arguments += ["--set", override]
     for part in ("reader_training", "retriever_training"):
         arguments += ["--set", f"{part}.save_every_seconds=0"]
-    done = subprocess.run([sys.executable, str(DRIVER), str(folder), *arguments], capture_output=True, text=True)
+    path = os.pathsep.join(filter(None, [str(DRIVER.parents[1]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), folder
 
@@ -64,13 +71,30 @@ def test_the_end_is_that_of_an_undisturbed_run(driven):
     assert (whole / "experiment.json").read_text() == (killed / "experiment.json").read_text()
 
 
+def test_a_run_that_is_killed_at_random_ends_the_same(driven):
+    found, _ = driven
+    trial = found["trial"]
+    assert trial["faults"] == []
+    assert len(trial["kills"]) >= 1
+    assert found["trial_differs"] == []
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(driven):
     found, folder = driven
-    assert found["stopped_code"] == 130
-    assert "train reader was stopped after step" in found["stopped_messages"]
-    assert "Run the same command again to go on." in found["stopped_messages"]
-    assert "Traceback" not in found["stopped_messages"]
-    (checkpoint,) = (folder / "stopped" / "round-0" / "reader.work").glob("checkpoint-*")
+    code, messages = found["interrupted"]["code"], found["interrupted"]["messages"]
+    assert code == 130
+    assert "train reader was stopped after step" in messages
+    assert "Run the same command again to go on." in messages
+    assert "Traceback" not in messages
+    (checkpoint,) = (folder / "interrupted" / "round-0" / "reader.work").glob("checkpoint-*")
     step = int(checkpoint.name.rsplit("-", 1)[1])
-    assert f"stopped after step {step} and saved" in found["stopped_messages"]
+    assert f"stopped after step {step} and saved" in messages
     assert json.loads((checkpoint / "state.json").read_text())["step"] == step < 2000
+
+
+def test_sigterm_in_a_step_without_training_says_how_to_go_on(driven):
+    found, _ = driven
+    code, messages = found["terminated"]["code"], found["terminated"]["messages"]
+    assert code == 143
+    assert "dogeared: stopped by SIGTERM. Run the same command again to go on." in messages
+    assert "Traceback" not in messages

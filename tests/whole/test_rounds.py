@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 from dogeared import api
-from dogeared.artifacts import discard_content, hold, is_discarded, read_manifest
+from dogeared.artifacts import discard_content, is_discarded, read_manifest
 from dogeared.errors import ArtifactError, ConfigError, ModelError, TrainingError
+from dogeared.locks import hold
 from dogeared.pipeline.layout import RunFolder
 
 LONGER = ("rounds.max=2", "rounds.keep=best", "num_passages=12", "reader.num_passages=6")

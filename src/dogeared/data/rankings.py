@@ -90,8 +90,11 @@ def _write(rows: list[tuple[str, tuple[str, ...], Any]], file: Path, *, numbers:
 def _read(file: Path, *, numbers: str) -> Iterable[tuple[str, list[str], list[Any]]]:
     try:
         table = pq.read_table(file, columns=["question_id", "passage_ids", numbers])
-    except (OSError, pa.ArrowException) as error:
+        rows = list(zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True))
+        if any(None in row or len(row[1]) != len(row[2]) for row in rows):
+            raise ValueError(f"a row does not have one of {numbers} for each passage")
+    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise ArtifactError(
             f"{file}: expected a table with {numbers}: {error}; delete its folder to remake it"
         ) from error
-    return zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True)
+    return rows

@@ -89,7 +89,7 @@ def rows_of_parquet(path: Path, reading: Reading) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     yield Row(values=_named(values, reading.columns), file=str(path), line=number + 1, index=number)
                     number += 1
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:  # texts that are none, times out of range
         raise DataError(f"expected a Parquet file, found otherwise ({error})", file=path) from error
     if number == 0:
         raise DataError("expected rows, the file holds none", file=path)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dogeared.artifacts import file_fingerprint, read_manifest
+from dogeared.artifacts import check_sizes, file_fingerprint
 from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.files import Reject
 from dogeared.data.formats import GivenQuestion, iter_passages, iter_questions
@@ -49,9 +49,9 @@ class Dataset:
         """Open what ``prepare_data`` made.
 
         Raises:
-            ArtifactError: There is no finished dataset.
+            ArtifactError: There is no finished dataset, or a file of it is missing or cut.
         """
-        read_manifest(folder)
+        check_sizes(folder)
         return cls(folder=folder, questions=read_questions_file(folder / _QUESTIONS))
 
     @cached_property

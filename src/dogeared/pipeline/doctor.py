@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dogeared.artifacts import MANIFEST, Manifest, holder, is_discarded, read_manifest, verify
+from dogeared.artifacts import MANIFEST, Manifest, is_discarded, read_manifest, verify
 from dogeared.errors import ArtifactError
+from dogeared.locks import holder
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_experiment, read_results
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dogeared.artifacts import read_manifest, write_atomically
+from dogeared.artifacts import read_manifest
 from dogeared.errors import ArtifactError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
@@ -21,6 +21,7 @@ from dogeared.pipeline.selection import Name
 from dogeared.pipeline.starts import bm25_ranking, fuse_all, load_bm25
 from dogeared.retrieval.base import Retriever
 from dogeared.retrieval.hybrid import HybridRetriever
+from dogeared.storage import write_atomically
 
 __all__ = ["evaluate_hybrid", "is_by_vectors", "load_hybrid", "measure_hybrid", "measure_hybrids"]
 

@@ -5,21 +5,29 @@ so that nothing half done is ever finished with other settings or from other inp
 """
 
 import logging
+import platform
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dogeared import __version__
-from dogeared.artifacts import claim, is_finished, read_manifest, write_artifact
+from dogeared.artifacts import claim, is_finished, read_manifest, verify, write_artifact
 from dogeared.pipeline import store
 from dogeared.pipeline.cost import measured_cost
 
-__all__ = ["Facts", "make_artifact", "make_from", "work_folder"]
+__all__ = ["SERIES", "Facts", "make_artifact", "make_from", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
 Facts = dict[str, Any]
+
+SERIES = f"{__version__.rpartition('.')[0]}.0"
+"""The first release of those that make the same artifacts: what a patch release mends bears on no artifact's content.
+An artifact of another series is refused by a run that goes on, for it would be mixed with those of this one; to use it
+nothing is asked (docs/decisions/0003-versions.md)."""
 
 
 def make_artifact(
@@ -35,14 +43,14 @@ def make_artifact(
     Args:
         out: The artifact to make.
         kind: The name of the step.
-        settings: What bears on the content; the version of this package is added.
+        settings: What bears on the content; the series of releases of this package is added.
         inputs: Fingerprints of what it is made from, by role.
         work: Gets a folder to fill, and a dictionary for facts that end up in the manifest beside the cost.
 
     Raises:
         ArtifactError: It was made, or begun, with other settings or from other inputs; the message names them.
     """
-    settings = {**settings, "dogeared": __version__}
+    settings = {**settings, "dogeared": SERIES}
     if is_finished(out, kind=kind, settings=settings, inputs=inputs):
         logger.info("%s: done before", out)
     elif store.take(out, kind=kind, settings=settings, inputs=inputs):
@@ -54,6 +62,7 @@ def make_artifact(
             write_artifact(out, kind=kind, settings=settings, inputs=inputs) as (folder, facts),
             measured_cost() as cost,
         ):
+            facts["made_with"] = _versions()
             work(folder, facts)
             facts["cost"] = cost
         store.put(out)
@@ -70,10 +79,25 @@ def make_from(
     """Make an artifact from finished ones, as ``make_artifact`` does; they are named by where they stand.
 
     Raises:
-        ArtifactError: One of them is not finished, or the artifact was made with other settings or from other inputs.
+        ArtifactError: One of them is not finished, or was altered since; or the artifact was made with other settings
+            or from other inputs.
     """
     fingerprints = {role: read_manifest(path).fingerprint for role, path in inputs.items()}
-    make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work)
+
+    def work_on_whole(folder: Path, facts: Facts) -> None:
+        for path in inputs.values():
+            verify(path)
+        work(folder, facts)
+
+    make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work_on_whole)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Say what made an artifact, for whoever looks for the cause of a difference; nothing is refused by it."""
+    libraries = ("torch", "transformers", "sentence-transformers", "tokenizers", "bm25s")
+    found = {name: version(name) for name in libraries}
+    return {"dogeared": __version__, "python": platform.python_version(), "machine": platform.machine(), **found}
 
 
 def work_folder(out: Path) -> Path:

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dogeared.artifacts import discard_content, is_discarded, read_manifest, write_atomically
+from dogeared.artifacts import discard_content, is_discarded, read_manifest
 from dogeared.errors import ArtifactError
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.layout import RoundFolder, RunFolder
 from dogeared.pipeline.measure import MEASURES_FILE
 from dogeared.pipeline.selection import Candidate, Name, choose_best
+from dogeared.storage import write_atomically
 
 __all__ = ["candidate", "clean_up", "collect", "read_experiment", "read_measures", "read_results"]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dogeared.artifacts import check_sizes
 from dogeared.compute import default_device
 from dogeared.data.rankings import read_likelihoods, read_rankings, write_likelihoods, write_relevance
 from dogeared.data.readings import Readings
@@ -95,7 +96,12 @@ def noted_source(experiment: Experiment) -> dict[str, bool]:
 
 
 def load_reader(folder: Path, experiment: Experiment) -> Reader:
-    """Load a trained reader onto the device."""
+    """Load a trained reader onto the device.
+
+    Raises:
+        ArtifactError: There is none, or a file of it is missing or cut.
+    """
+    check_sizes(folder)
     settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
     return open_reader(settings, language=experiment.settled_language).to(default_device()).eval()
 

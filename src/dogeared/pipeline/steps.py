@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from dogeared.artifacts import check_sizes
 from dogeared.compute import default_device
 from dogeared.data.rankings import read_rankings, read_relevance, write_rankings
 from dogeared.errors import ConfigError
@@ -257,7 +258,9 @@ def evaluate(
 
 
 def load_retriever(*, data: Path, retriever: Path, vectors: Path, experiment: Experiment) -> DenseRetriever:
-    """Load a student onto the device, with the vectors that it made."""
+    """Load a student onto the device, with the vectors that it made; what is missing or cut is an ``ArtifactError``."""
+    for path in (retriever, vectors):
+        check_sizes(path)
     return DenseRetriever(
         _load_encoder(retriever, experiment).to(default_device()).eval(),
         open_index(vectors),

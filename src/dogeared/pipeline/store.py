@@ -18,8 +18,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from dogeared.artifacts import MANIFEST, Manifest, fsync_tree, is_discarded, read_manifest, verify
+from dogeared.artifacts import MANIFEST, Manifest, is_discarded, read_manifest, verify
 from dogeared.errors import ArtifactError
+from dogeared.storage import fsync_tree
 
 __all__ = ["put", "share", "take"]
 

@@ -36,7 +36,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from dogeared.attention import use_fast_attention
 from dogeared.errors import ModelError
 from dogeared.evaluation.answers import AnswerMatcher, Language
-from dogeared.models import resolve_model
+from dogeared.models import forget_last_call, resolve_model
 from dogeared.reader.extractive_batch import ExtractiveBatch, extractive_batch
 from dogeared.reader.fid import ReaderSettings
 from dogeared.reader.spans import best_spans, marginal_loss, passage_log_posterior, span_scores
@@ -115,6 +115,7 @@ class ExtractiveReader(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that ``load`` and plain transformers both read."""
         self.model.save_pretrained(folder)
+        forget_last_call(self.tokenizer)
         self.tokenizer.save_pretrained(folder)
 
     @property

@@ -40,7 +40,7 @@ from dogeared.attention import use_fast_attention
 from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
-from dogeared.models import resolve_model
+from dogeared.models import forget_last_call, resolve_model
 from dogeared.records import Passage
 from dogeared.root_mean_square import use_fast_norms
 from dogeared.rounded import call_rounded, round_between, rounded_weights
@@ -155,6 +155,7 @@ class FusionInDecoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that ``load`` and plain transformers both read."""
         self.model.save_pretrained(folder)
+        forget_last_call(self.tokenizer)
         self.tokenizer.save_pretrained(folder)
 
     @property

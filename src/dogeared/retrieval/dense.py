@@ -18,7 +18,6 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from dogeared.artifacts import write_atomically
 from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
@@ -29,6 +28,7 @@ from dogeared.retrieval.late_interaction import cat_texts, real_tokens
 from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
 from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, join_shards, write_shard
 from dogeared.settings import Settings
+from dogeared.storage import reserve, write_atomically
 
 __all__ = ["DenseRetriever", "EncodingSettings", "Index", "encode_corpus", "index_files", "open_index", "reuse_vectors"]
 
@@ -70,6 +70,8 @@ def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: 
     vectors = np.lib.format.open_memmap(
         file, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
     )
+    # It is written through memory: a disk that fills up under it would end the process without a word.
+    reserve(file, file.stat().st_size)
     encoder.eval()
     with bar("encode passages", total=len(corpus), unit="passages", done=done) as progress:
         for start in range(done, len(corpus), settings.shard_passages):

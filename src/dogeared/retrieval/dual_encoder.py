@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from dogeared.attention import use_fast_attention
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
-from dogeared.models import resolve_model
+from dogeared.models import forget_last_call, resolve_model
 from dogeared.records import Passage
 from dogeared.retrieval.encoder_models import (
     StudentModel,
@@ -149,6 +149,8 @@ class DualEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write a folder that ``SentenceTransformer(folder)``, also of older versions, and ``load`` both read."""
+        for module in self.model.modules():
+            forget_last_call(getattr(module, "tokenizer", None))
         self.model.save_pretrained(str(folder), create_model_card=False)
         write_for_older_tools(folder)
         own = {"passage_template": self.passage_template}

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dogeared.artifacts import read_manifest, write_atomically
+from dogeared.artifacts import read_manifest
 from dogeared.evaluation.answers import exact_match
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_experiment
 from dogeared.progress import bar
 from dogeared.service import Asked, QuestionAnswering
+from dogeared.storage import write_atomically
 
 __all__ = ["THRESHOLD_FILE", "Threshold", "choose_threshold", "find_threshold"]
 

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
-from dogeared.artifacts import is_finished, write_artifact
+from dogeared.artifacts import is_finished, verify, write_artifact
 
-__all__ = ["TrainingState", "load_best", "load_checkpoint", "save_best", "save_checkpoint"]
+__all__ = ["TrainingState", "load_best", "load_checkpoint", "newest_checkpoint", "save_best", "save_checkpoint"]
 
 _NAME = "checkpoint"
 _BEST = "best"
@@ -68,18 +68,24 @@ def load_checkpoint(
     """Restore the newest checkpoint into ``model`` and ``optimizer``; a fresh state where there is none.
 
     Raises:
-        ArtifactError: The checkpoint was made with other settings; the message names them.
+        ArtifactError: The checkpoint was made with other settings, which the message names; or a file of it was cut or
+            altered.
     """
-    found = _artifacts(folder, _NAME)
-    if not found:
+    newest = newest_checkpoint(folder)
+    if newest is None:
         return TrainingState()
-    newest = found[-1]
     is_finished(newest, kind="checkpoint", settings=settings, inputs={})
+    verify(newest)
     load_model(model, str(newest / _WEIGHTS))
     _restore(optimizer, load_file(newest / "optimizer.safetensors"))
     values = json.loads((newest / "state.json").read_text(encoding="utf-8"))
     values["evaluations"] = {int(step): value for step, value in values["evaluations"].items()}
     return TrainingState(**values)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Name the newest checkpoint in a folder, if there is any."""
+    return next(reversed(_artifacts(folder, _NAME)), None)
 
 
 def save_best(folder: Path, *, model: nn.Module, step: int) -> None:
@@ -89,7 +95,12 @@ def save_best(folder: Path, *, model: nn.Module, step: int) -> None:
 
 
 def load_best(folder: Path, *, model: nn.Module, step: int) -> None:
-    """Restore what ``save_best`` wrote at a step."""
+    """Restore what ``save_best`` wrote at a step.
+
+    Raises:
+        ArtifactError: It is missing, or was cut or altered.
+    """
+    verify(folder / _name(_BEST, step))
     load_model(model, str(folder / _name(_BEST, step) / _WEIGHTS))
 
 

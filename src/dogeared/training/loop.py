@@ -14,10 +14,9 @@ import logging
 import math
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -30,13 +29,23 @@ from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.errors import TrainingError
 from dogeared.progress import bar
 from dogeared.settings import Settings
-from dogeared.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
+from dogeared.stopping import Stopped, finish_first
+from dogeared.training.checkpoint import (
+    TrainingState,
+    load_best,
+    load_checkpoint,
+    newest_checkpoint,
+    save_best,
+    save_checkpoint,
+)
 from dogeared.training.dropout import set_dropout
 from dogeared.training.optim import Schedule, adamw, learning_rate_factor
 
 __all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
 
 logger = logging.getLogger(__name__)
+
+_NUM_NAMED = 64
 
 
 class LoopSettings(Settings):
@@ -93,6 +102,7 @@ def train(
     name: str,
     evaluate: Callable[[], float] | None = None,
     paces: Mapping[str, float] | None = None,
+    ids_of_step: Callable[[int], Sequence[str]] | None = None,
 ) -> TrainingState:
     """Train a model in place, from its last checkpoint if there is one.
 
@@ -105,14 +115,15 @@ def train(
         name: What to call the work in progress bars and messages.
         evaluate: Returns a measure, higher for better; called as often as the settings say.
         paces: By the beginning of their names, how many times faster than the others some parameters learn.
+        ids_of_step: The ids of the questions of a step, to name them where something is wrong with it.
 
     Returns:
         What was done: losses and measures. The model holds the best weights where there were measures, else the last.
 
     Raises:
-        TrainingError: The loss or its gradient is not a finite number, or a step has fewer batches than there are
-            processes to share them.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came; the checkpoint holds all finished steps.
+        TrainingError: The loss or its gradient is not a finite number: the message names step, questions and the last
+            checkpoint; or a step has fewer batches than there are processes to share them.
+        Stopped: Ctrl-C or SIGTERM came; the checkpoint holds all finished steps.
     """
     keep_freed_memory()
     # A model may have parts that its loss never reaches, such as the pooler of an encoder that is pooled otherwise.
@@ -137,17 +148,19 @@ def train(
 
     saved_at = time.monotonic()
     with (
-        _stop_requests() as stop,
+        finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
     ):
         while state.step < settings.steps:
             model.train()
-            loss = _step(accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed)
+            loss, bad = _step(accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed)
             if not math.isfinite(loss):
+                ids = [] if ids_of_step is None else ids_of_step(state.step)
                 raise TrainingError(
                     f"{name}: the loss of step {state.step + 1}, or its gradient, is {loss} and would destroy the "
-                    f"weights. Lower the learning rate ({settings.learning_rate:g}) or lengthen the warm-up, and start "
-                    f"anew; what {folder} holds was made with the old settings."
+                    f"weights.{_named_batch(ids, bad, settings)} {_last_good(folder, state.step)} Look what is in it, "
+                    f"or lower the learning rate ({settings.learning_rate:g}) or lengthen the warm-up, and start anew: "
+                    f"what {folder} holds was made with the old settings."
                 )
             state.step += 1
             state.losses.append(loss)
@@ -156,18 +169,35 @@ def train(
             if evaluate is not None and _is_due(state.step, settings):
                 _measure(accelerator, model, evaluate, state, folder)
                 measured = True
-            stopping = _any(accelerator, stop.is_set())
+            stopping = _any(accelerator, request.came)
             if measured or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
                 save()
                 saved_at = time.monotonic()
             if stopping:
-                raise KeyboardInterrupt(f"{name} was stopped after step {state.step} and saved")
+                number = request.number or signal.SIGTERM  # it came to another process, from whoever ends them all
+                raise Stopped(f"{name} was stopped after step {state.step} and saved", number)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     if state.best_step is not None:
         load_best(folder, model=model, step=state.best_step)
     model.eval()
     return state
+
+
+def _named_batch(ids: Sequence[str], bad: int | None, settings: LoopSettings) -> str:
+    """Name a batch by its number in the step and its questions, or the step's where it is not known which it was."""
+    size = settings.questions_per_batch or len(ids)
+    where = "" if bad is None else f" It is the loss of batch {bad + 1} of the step."
+    if not ids:
+        return where
+    ids = ids if bad is None else ids[bad * size : (bad + 1) * size]
+    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
+    return f"{where} Its questions: {', '.join(repr(name) for name in ids[:_NUM_NAMED])}{more}."
+
+
+def _last_good(folder: Path, step: int) -> str:
+    found = newest_checkpoint(folder)
+    return f"The last good checkpoint is {found or 'not there: none was made'} before step {step + 1}."
 
 
 def items_of_step(step: int, *, num_items: int, items_per_step: int, seed: int) -> list[int]:
@@ -201,10 +231,11 @@ def _step(
     settings: LoopSettings,
     step: int,
     seed: int,
-) -> float:
+) -> tuple[float, int | None]:
     """Do one optimizer update and return the mean loss over everything in the step, of all processes.
 
-    Where the gradient is not finite there is no update, and its length is returned in place of the loss.
+    Where the gradient is not finite there is no update, and its length is returned in place of the loss; with it comes
+    the number of the first batch of this process whose own loss is not finite, if any.
     """
     if len(batches) < accelerator.num_processes:
         raise TrainingError(
@@ -219,7 +250,7 @@ def _step(
         group["lr"] = settings.learning_rate * factor * group["pace"]
     total_weight = sum(batch.weight for batch in batches)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
-    loss = torch.zeros((), device=accelerator.device)
+    shares: list[torch.Tensor] = []
     for number, batch in enumerate(mine):
         is_last = number == len(mine) - 1
         with nullcontext() if is_last else accelerator.no_sync(model):
@@ -227,14 +258,16 @@ def _step(
                 share = model(batch.to(accelerator.device)) * (batch.weight / total_weight)
             # Processes average their gradients; times their number that is the sum over all batches of the step.
             accelerator.backward(share * accelerator.num_processes)
-        loss += share.detach()
+        shares.append(share.detach())
     length = accelerator.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
     assert length is not None
     if not math.isfinite(length):
-        return float(length)
+        places = range(accelerator.process_index, len(batches), accelerator.num_processes)
+        bad = (place for place, share in zip(places, shares, strict=True) if not math.isfinite(share))
+        return float(length), next(bad, None)
     optimizer.step()
     optimizer.zero_grad()
-    return _sum(accelerator, loss)
+    return _sum(accelerator, torch.stack(shares).sum()), None
 
 
 def _sum(accelerator: Accelerator, value: torch.Tensor) -> float:
@@ -267,25 +300,3 @@ def _measure(
         if accelerator.is_main_process:
             save_best(folder, model=model, step=state.step)
     state.evaluations[state.step] = value
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event for the time of the block; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number: int, _: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        logger.warning("%s: finishing the current step, then saving", signal.Signals(number).name)
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

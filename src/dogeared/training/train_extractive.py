@@ -72,8 +72,11 @@ def train_extractive(
         )
     readings = replace(readings, questions=bearing)
 
+    def chosen_of_step(step: int) -> list[int]:
+        return items_of_step(step, num_items=len(bearing), items_per_step=settings.questions_per_step, seed=seed)
+
     def batches_of_step(step: int) -> list[ExtractiveBatch]:
-        chosen = items_of_step(step, num_items=len(bearing), items_per_step=settings.questions_per_step, seed=seed)
+        chosen = chosen_of_step(step)
         size = settings.questions_per_batch or len(chosen)
         return [
             reader.batch(
@@ -103,4 +106,5 @@ def train_extractive(
         folder=folder,
         name="train reader",
         evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
+        ids_of_step=lambda step: [bearing[index].id for index in chosen_of_step(step)],
     )

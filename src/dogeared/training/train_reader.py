@@ -113,6 +113,7 @@ def train_reader(
         name="train reader",
         evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
         paces={"model.decoder": settings.decoder_pace, "reader.model.decoder": settings.decoder_pace, "pointer": 5.0},
+        ids_of_step=source.ids_of_step,
     )
 
 
@@ -136,13 +137,11 @@ class _Source:
                 "reader_training.curriculum_steps = 0."
             )
 
+    def ids_of_step(self, step: int) -> list[str]:
+        return [self.readings.questions[index].id for index in self._chosen(step)]
+
     def batches_of_step(self, step: int) -> list[ReaderBatch] | list[HintedBatch]:
-        chosen: Sequence[int]
-        if step < self.settings.curriculum_steps:
-            pool = list(self.bearing)
-            chosen = [pool[item] for item in self._items(step, len(pool))]
-        else:
-            chosen = self._items(step - self.settings.curriculum_steps, len(self.readings))
+        chosen = self._chosen(step)
         draw = random.Random(seed_of(self.seed, "draw", step))
         answers = [draw.choice(self.readings.questions[index].taught_answers) for index in chosen]
         passages = [self._passages(index, step, draw) for index in chosen]
@@ -162,6 +161,12 @@ class _Source:
             )
             for batch, part in zip(batches, parts, strict=True)
         ]
+
+    def _chosen(self, step: int) -> list[int]:
+        if step >= self.settings.curriculum_steps:
+            return self._items(step - self.settings.curriculum_steps, len(self.readings))
+        pool = list(self.bearing)
+        return [pool[item] for item in self._items(step, len(pool))]
 
     def _items(self, step: int, num_items: int) -> list[int]:
         return items_of_step(step, num_items=num_items, items_per_step=self.settings.questions_per_step, seed=self.seed)

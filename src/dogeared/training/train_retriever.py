@@ -233,13 +233,17 @@ def train_retriever(
     if settings.loss != "kl" and settings.reduction != "batch_mean":
         logger.warning("retriever_training.reduction bears on the divergence alone, not on loss = %r", settings.loss)
 
-    def batches_of_step(step: int) -> list[DistillationBatch]:
+    def questions_of_step(step: int) -> list[Question]:
         chosen = items_of_step(step, num_items=len(taught), items_per_step=settings.questions_per_step, seed=seed)
+        return [taught[index] for index in chosen]
+
+    def batches_of_step(step: int) -> list[DistillationBatch]:
+        chosen = questions_of_step(step)
         size = settings.questions_per_batch or len(chosen)
         return [
             distillation_batch(
                 encoder,
-                [taught[index] for index in chosen[start : start + size]],
+                chosen[start : start + size],
                 relevance,
                 corpus,
                 settings,
@@ -250,7 +254,15 @@ def train_retriever(
         ]
 
     student = Student(encoder, settings)
-    return train(student, batches_of_step, settings, seed=seed, folder=folder, name="train retriever")
+    return train(
+        student,
+        batches_of_step,
+        settings,
+        seed=seed,
+        folder=folder,
+        name="train retriever",
+        ids_of_step=lambda step: [question.id for question in questions_of_step(step)],
+    )
 
 
 def distillation_batch(
