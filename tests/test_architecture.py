@@ -71,6 +71,7 @@ LAYERS: dict[str, list[str]] = {
         "retrieval.token_index",
         "retrieval.dense",
         "reader.fid",
+        "reader.absorbed",
         "reader.cross_attention",
         "reader.copying",
         "reader.text_tokens",

@@ -50,11 +50,12 @@ def _norm(states: Tensor, norm: Any) -> Tensor:
 class _RootMeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+        exact = states.float()
+        length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
         scale = (length.square_() / states.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(states, scale, weight)
-        normed = torch.empty(states.shape, dtype=torch.bfloat16)
-        return torch.mul(states, scale, out=normed).mul_(weight.to(torch.bfloat16))
+        normed = exact * scale if exact is states else exact.mul_(scale)
+        return normed.to(torch.bfloat16).mul_(weight.to(torch.bfloat16))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:

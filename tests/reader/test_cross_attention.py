@@ -199,3 +199,23 @@ def test_a_model_without_cross_attention_is_refused(reader: FusionInDecoder):
         record_cross_attention(reader.model.get_encoder()),
     ):
         pass
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_single_query_needs_no_keys(reader, precision):
+    fused = fused_states(reader)
+    results = []
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        for single_query in (False, True):
+            with record_cross_attention(reader.model, single_query=single_query) as record:
+                logits = reader.first_step(fused)
+            results.append((logits.float(), record.scores()[..., fused.mask[1].nonzero().squeeze(1)]))
+    for plain, absorbed in zip(*results, strict=True):
+        if precision == "fp32":
+            torch.testing.assert_close(absorbed, plain, rtol=0.0, atol=1e-5)
+        else:
+            assert (absorbed - plain).norm() < 0.02 * plain.norm()
+    after = reader.first_step(fused)
+    torch.testing.assert_close(after, reader.first_step(fused), rtol=0.0, atol=0.0)
+    assert not [part for part in reader.model.modules() if type(part).__name__ == "_LeftOut"]

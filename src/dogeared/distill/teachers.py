@@ -128,7 +128,8 @@ def fused_relevance(
     first_only = aggregation.output_tokens == "first"
     if not first_only and (labels is None or aggregation.output_tokens == "generated"):
         labels = written_labels(reader, fused)
-    with record_cross_attention(reader.model) as record:
+    is_single = (first_only or labels is None) and aggregation.quantity != "probability_times_value_norm"
+    with record_cross_attention(reader.model, single_query=is_single) as record:
         if first_only or labels is None:
             reader.first_step(fused)
         else:

@@ -9,7 +9,7 @@ What is recorded keeps all its axes. Making one number a passage out of it is th
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from dogeared.attention import attend, attending_by
 from dogeared.errors import ModelError
+from dogeared.reader.absorbed import attend_absorbed, without_keys
 
 __all__ = ["CrossAttentionRecord", "record_cross_attention"]
 
@@ -29,8 +30,9 @@ _CROSS_ATTENTION = ("EncDecAttention", "encoder_attn", "crossattention.self")
 """How the library names the modules: in T5's family, in BART's, and in warm-started encoders."""
 
 _lock = Lock()
-_recorders: dict[int, tuple["CrossAttentionRecord", int]] = {}
-"""By the identity of a cross-attention module: who records it, and which layer it is. Empty outside of recordings."""
+_recorders: dict[int, tuple["CrossAttentionRecord", int, bool]] = {}
+"""By the identity of a cross-attention module: who records it, which layer it is, and whether it makes no keys. Empty
+outside of recordings."""
 
 
 @dataclass
@@ -56,12 +58,14 @@ class CrossAttentionRecord:
 
 
 @contextmanager
-def record_cross_attention(model: PreTrainedModel) -> Iterator[CrossAttentionRecord]:
+def record_cross_attention(model: PreTrainedModel, *, single_query: bool = False) -> Iterator[CrossAttentionRecord]:
     """Record all cross-attention scores of the one decoder run inside the block.
 
     Args:
         model: An encoder-decoder. Its attention implementation is switched for the time of the block, so one thread
             at a time may use the model.
+        single_query: The decoder will run on one token, and no values are asked of the record: then neither keys nor
+            values need be made (``absorbed.py``).
 
     Raises:
         ModelError: The model has no cross-attention that this module knows.
@@ -70,9 +74,10 @@ def record_cross_attention(model: PreTrainedModel) -> Iterator[CrossAttentionRec
     record = CrossAttentionRecord(layers=[None] * len(modules), values=[None] * len(modules))
     with _lock:
         outer = {id(module): _recorders.get(id(module)) for module in modules}
-        _recorders.update({id(module): (record, index) for index, module in enumerate(modules)})
+        _recorders.update({id(module): (record, index, single_query) for index, module in enumerate(modules)})
     try:
-        with attending_by(model, _NAME, _recording_attention):
+        absorbing = without_keys(modules) if single_query else nullcontext()
+        with absorbing, attending_by(model, _NAME, _recording_attention):
             yield record
     finally:
         with _lock:
@@ -96,8 +101,11 @@ def _recording_attention(
     """Note the scores if this is a recorded module; then attend as SDPA does."""
     recorder = _recorders.get(id(module))
     if recorder is not None:
-        record, layer = recorder
+        record, layer, is_absorbed = recorder
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        if is_absorbed:
+            record.layers[layer], attended = attend_absorbed(module, query.detach(), attention_mask, scale)
+            return attended.transpose(1, 2), None
         record.layers[layer] = torch.matmul(query.detach(), key.detach().transpose(-1, -2)).float() * scale
         record.values[layer] = value.detach()
         # T5 hands its cross-attention a position bias of zeros; without it SDPA builds no mask of that size.
