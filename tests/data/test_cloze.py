@@ -27,6 +27,22 @@ def test_a_name_or_number_inside_a_sentence_is_left_out():
     assert by_answer["Warsaw"] == f"She was born in {BLANK} to a teacher of physics."
 
 
+@pytest.mark.parametrize(
+    ("sentence", "spans"),
+    [
+        ("He was born on 14 December 1902 in The Hague and died there.", {"14 December 1902", "Hague"}),
+        ("It opened on May 5, 1945, and again in May 1946 by the sea.", {"May 5, 1945", "May 1946"}),
+        ("I met Ludwig van Beethoven at the Duke of York's or so.", {"Ludwig van Beethoven", "Duke of York's"}),
+        ("There were 1,200.5 with O'Neill in Saint-Denis on 3 June.", {"1,200.5", "O'Neill", "Saint-Denis", "3 June"}),
+        ("Some said: The end is near, and He knew it too.", set()),
+    ],
+)  # fmt: skip
+def test_dates_and_names_are_left_out_whole_and_words_that_name_nothing_are_not(sentence, spans):
+    source = Passage(id="s", title="", text=sentence)
+    found = cloze_questions([source], seed=0, per_passage=9)
+    assert {given.question.answers[0] for given in found} == spans
+
+
 def test_filling_the_blank_gives_the_sentence_back():
     for given in made():
         assert given.question.text.replace(BLANK, given.question.answers[0]) in CURIE.text

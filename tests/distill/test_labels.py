@@ -5,10 +5,12 @@ import logging
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dogeared.data.readings import Readings
-from dogeared.distill.labels import AnswerString, GivenRelevance, Gold
+from dogeared.distill.labels import AnswerString, GivenRelevance, Gold, MixedWithGold
 from dogeared.distill.teachers import Teacher
+from dogeared.records import PassageRelevance
 from tiny_readers import PASSAGES, tiny_readings
 
 
@@ -91,3 +93,33 @@ def test_no_questions_are_no_fault(readings, tmp_path):
     none = replace(readings, questions=[])
     for teacher in (GivenRelevance(tmp_path / "relevance.trec"), Gold(), AnswerString()):
         assert list(teacher.relevance(none)) == []
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_a_mixture_has_the_softmax_of_both_by_weight(readings, temperature):
+    some = ask(readings, gold={2: ("0",), 4: ("3",), 5: ("9",)}, near_gold={4: ("1",)})
+
+    class Other:
+        def relevance(self, readings):
+            for index, question in enumerate(readings.questions):
+                ids = readings.passage_ids(index)
+                yield PassageRelevance(
+                    question_id=question.id,
+                    passage_ids=ids,
+                    relevance=tuple(0.7 * place - 900 for place in range(len(ids))),
+                )
+
+    plain = list(Other().relevance(some))
+    found = list(MixedWithGold(Other(), weight=0.25, temperature=temperature).relevance(some))
+    for index, (item, before) in enumerate(zip(found, plain, strict=True)):
+        gold = {2: {"0"}, 4: {"3", "1"}}.get(index)
+        if gold is None:
+            assert item == before
+            continue
+        share = (torch.tensor(before.relevance, dtype=torch.float64) / temperature).softmax(0)
+        marks = torch.tensor([float(name in gold) for name in item.passage_ids]).double()
+        expected = 0.75 * share + 0.25 * marks / marks.sum()
+        torch.testing.assert_close(
+            (torch.tensor(item.relevance, dtype=torch.float64) / temperature).softmax(0), expected
+        )
+        assert marks.sum() == len(gold)

@@ -221,3 +221,24 @@ def test_heads_found_by_the_command_are_a_setting(run, score, tmp_path):
     assert read_manifest(tmp_path / "named").settings["teacher"]["heads"] == json.loads(value)
     with pytest.raises(ConfigError, match="give one of the two"):
         load_experiment(overrides=[*teacher, f"teacher.heads={value}", "teacher.num_heads=2"])
+
+
+def test_gold_labels_are_mixed_into_what_is_learned_and_never_into_what_is_measured(run, score, tmp_path):
+    plain = score(tmp_path / "plain", "teacher.kind=perplexity", splits=("train", "dev"))
+    mixed = score(tmp_path / "mixed", "teacher.kind=perplexity", "teacher.gold_weight=0.5", splits=("train", "dev"))
+    dataset = Dataset.open(run.data)
+    changed = [question for question in dataset.questions if mixed.get(question.id) != plain.get(question.id)]
+    assert changed
+    for question in changed:
+        assert question.split == "train"
+        assert {*question.gold, *question.near_gold} & {*mixed[question.id].passage_ids}
+    said = read_manifest(tmp_path / "mixed").settings["supervised_gold"]
+    assert said == {"weight": 0.5, "temperature": 1.0}
+    assert "supervised_gold" not in read_manifest(tmp_path / "plain").settings
+    for refused in (
+        ["teacher.kind=gold", "teacher.gold_weight=0.5"],
+        ["leave_out_source=true", "teacher.gold_weight=0.5"],
+        ["retriever_training.loss=emdr2", "teacher.kind=likelihood", "teacher.gold_weight=0.5"],
+    ):
+        with pytest.raises(ConfigError, match="gold_weight"):
+            load_experiment(overrides=refused)

@@ -1,7 +1,8 @@
 """Questions made from passages themselves: a sentence with one telling span left out, the span being the answer.
 
-They cost nothing and never end, and a fresh reader learns to copy from them. A telling span is a name or a number: a
-run of capitalised words inside a sentence, or one with digits. With each question goes the passage it was made from.
+They cost nothing and never end, and a fresh reader learns to copy from them. A telling span is a date, a name or a
+number: a day, month and year together; a run of capitalised words inside a sentence, small words within a name
+included; or one with digits. With each question goes the passage it was made from.
 
 Not here: what the questions are used for, and languages without capital letters.
 
@@ -23,9 +24,15 @@ BLANK = "____"
 """What stands in a question where the answer was."""
 
 _SENTENCE = regex.compile(r"[^.!?]+(?:[.!?](?!\s)[^.!?]*)*[.!?]?")
-_SPAN = regex.compile(
-    r"(?<=[\w,;:)] )(?:\p{Lu}[\p{L}\p{M}'-]+(?: \p{Lu}[\p{L}\p{M}'-]+)*|\p{N}[\p{N},.]*\p{N}|\p{N})(?!\p{L})"
-)
+_MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_DAY = rf"(?:\d{{1,2}} {_MONTH}|{_MONTH} \d{{1,2}})"
+_DATE = rf"(?:{_DAY},? \d{{3,4}}|{_MONTH} \d{{3,4}}|{_DAY})"
+_NO_NAME = r"(?!(?:I|The|A|An|This|That|It|He|She|They|We|In|On|At|And|But)\b)"
+_WORD = rf"{_NO_NAME}\p{{Lu}}[\p{{L}}\p{{M}}'\u2019-]*\p{{L}}"
+_SMALL = "(?:of|of the|de|de la|del|der|di|du|la|le|van|van der|von)"
+_NAME = rf"{_WORD}(?: (?:{_SMALL} )?{_WORD})*"
+_NUMBER = r"\p{N}[\p{N},.]*\p{N}|\p{N}"
+_SPAN = regex.compile(rf"(?<=[\w,;:)] )(?:{_DATE}|{_NAME}|{_NUMBER})(?![\p{{L}}\p{{N}}])")
 
 
 def cloze_questions(

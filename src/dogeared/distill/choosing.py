@@ -88,6 +88,9 @@ class TeacherSettings(Settings):
     num_heads: int = Field(default=0, ge=0)
     """With ``causal_attention``, how many heads are asked: those that look most at passages with the answer, on the
     first 32 questions that tell. All where 0, of which most look elsewhere."""
+    gold_weight: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda weight: weight == 0)
+    """Supervised: the share of gold labels in what is learned of a training question whose gold passages were
+    retrieved; the rest is the teacher's. 0 knows no labels, and labels alone are ``kind = "gold"``."""
     heads: list[Annotated[str, Field(pattern=r"^\d+\.\d+$")]] = Field(default=[], exclude_if=lambda heads: not heads)
     """With ``causal_attention``, which heads are asked, as ``layer.head`` counted from 0: those that ``dogeared
     choose-heads`` found on dev questions. The model is run no further than the last of their layers."""
@@ -97,6 +100,8 @@ class TeacherSettings(Settings):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
+        if self.gold_weight and self.kind == "gold":
+            raise ValueError('the teacher "gold" says nothing but labels; leave out teacher.gold_weight')
         if self.heads and self.num_heads:
             raise ValueError("teacher.heads names the heads that teacher.num_heads would choose; give one of the two")
         for name, kinds in _OPTIONS.items():

@@ -3,21 +3,27 @@
 None of them reads. A question of whose passages none gets a mark above 0 says nothing, and is left out, as is one that
 the file does not name; how many is said aloud.
 
+Gold labels may also be mixed into what another teacher says, which is then supervised as well.
+
 Marks are 0 and 1. Under a softmax at temperature 1 they are nearly flat: with them a teacher's temperature of about 0.1
 makes sense.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from dogeared.data.readings import Readings
 from dogeared.data.relevance_files import read_relevance_file
-from dogeared.distill.teachers import judge_where, nothing_said
+from dogeared.distill.teachers import Teacher, judge_where, nothing_said
 from dogeared.evaluation.answers import AnswerMatcher, Language
 from dogeared.records import Passage, PassageRelevance, Question
 
-__all__ = ["AnswerString", "GivenRelevance", "Gold"]
+__all__ = ["AnswerString", "GivenRelevance", "Gold", "MixedWithGold"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +67,38 @@ class Gold:
         return judge_where(
             lambda question: bool(question.gold), readings, lambda some: _marked(some, mark), lacking="gold labels"
         )
+
+
+class MixedWithGold:
+    """Another teacher whose softmax gives a share to the passages labelled as gold: supervised.
+
+    What comes out is such that its softmax at the same temperature is ``(1 - weight)`` times the teacher's, and
+    ``weight`` divided evenly among the gold and near-gold passages that it judged. Where it judged none of them, its
+    word stands alone; where it said nothing, nothing is said.
+
+    Args:
+        teacher: The other.
+        weight: The share of labels, more than 0 and less than 1.
+        temperature: At which the student will take the softmax.
+    """
+
+    def __init__(self, teacher: Teacher, *, weight: float, temperature: float) -> None:
+        assert 0 < weight < 1, "labels alone, or none, are no mixture"
+        self.teacher = teacher
+        self.weight = weight
+        self.temperature = temperature
+
+    def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
+        """Judge the passages of every question, in the order of the questions."""
+        for question, item in zip(readings.questions, self.teacher.relevance(readings), strict=True):
+            is_gold = torch.tensor([name in question.gold or name in question.near_gold for name in item.passage_ids])
+            if not is_gold.any():
+                yield item
+                continue
+            said = torch.tensor(item.relevance, dtype=torch.float64) / self.temperature
+            labels = torch.full_like(said, -torch.inf).masked_fill(is_gold, -math.log(int(is_gold.sum())))
+            mixed = torch.logaddexp(said.log_softmax(dim=0) + math.log(1 - self.weight), labels + math.log(self.weight))
+            yield replace(item, relevance=tuple((mixed * self.temperature).tolist()))
 
 
 class GivenRelevance:

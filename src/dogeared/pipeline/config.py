@@ -148,12 +148,17 @@ def load_experiment(
             f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
         )
     check_goes_with(experiment.teacher, experiment.reader)
-    if experiment.leave_out_source and experiment.teacher.kind == "gold":
+    if experiment.leave_out_source and (experiment.teacher.kind == "gold" or experiment.teacher.gold_weight):
         raise ConfigError(
-            'leave_out_source: expected false with teacher.kind = "gold", got true; the passages that this teacher '
-            "knows would be the ones left out"
+            'leave_out_source: expected false with teacher.kind = "gold" or teacher.gold_weight, got true; labelled '
+            "passages would be the ones left out"
         )
     loss = experiment.retriever_training.loss
+    if loss in ("emdr2", "emdr2_tokens") and experiment.teacher.gold_weight:
+        raise ConfigError(
+            f"retriever_training.loss: {loss} takes likelihoods as they are, and labels mixed in are none; choose "
+            "another loss, or leave out teacher.gold_weight"
+        )
     if loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
         raise ConfigError(
             'retriever_training.loss: emdr2 sums likelihoods of the answer, which teacher.kind = "likelihood" gives '

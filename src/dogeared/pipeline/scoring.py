@@ -13,6 +13,7 @@ from dogeared.compute import default_device
 from dogeared.data.rankings import read_likelihoods, read_rankings, write_likelihoods, write_relevance
 from dogeared.data.readings import Readings
 from dogeared.distill.choosing import TeacherSettings, choose_teacher, settings_of_teacher
+from dogeared.distill.labels import MixedWithGold
 from dogeared.distill.likelihood import AnswerLikelihoods, of_whole_answer
 from dogeared.distill.teachers import Teacher
 from dogeared.errors import TrainingError
@@ -69,6 +70,11 @@ def score_passages(
         for split in splits
     }
 
+    gold: dict[str, float] = {}
+    if chosen.gold_weight and "train" in splits:
+        temperature = experiment.retriever_training.teacher_temperature
+        gold = {"weight": chosen.gold_weight, "temperature": temperature}
+
     def work(folder: Path, facts: Facts) -> None:
         dataset, rankings = Dataset.open(data), read_rankings(ranking / RANKINGS_FILE)
         judge = choose_teacher(
@@ -81,12 +87,14 @@ def score_passages(
         readings = {
             split: readings_of(dataset, rankings, split, number, experiment) for split, number in num_passages.items()
         }
-        facts |= _write_judgement(folder, judge, readings)
+        supervised = MixedWithGold(judge, **gold) if gold else judge  # what is measured knows no labels
+        facts |= _write_judgement(folder, judge, readings, supervised)
 
     settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.settled_language)
     inputs = {"data": data, "ranking": ranking}
     inputs |= {"reader": reader} if chosen.reads and reader is not None else {}
     settings = {"num_passages": num_passages, **settings, **(noted_source(experiment) if "train" in splits else {})}
+    settings |= {"supervised_gold": gold} if gold else {}
     make_from(out, "score_passages", settings, inputs, work)
 
 
@@ -130,14 +138,24 @@ def token_likelihoods(relevance: Path, experiment: Experiment) -> dict[str, Answ
     return read_likelihoods(relevance / LIKELIHOODS_FILE)
 
 
-def _write_judgement(folder: Path, teacher: Teacher, readings: Mapping[str, Readings]) -> dict[str, Any]:
-    """Write what a teacher says; return of how many questions it was asked, and of how many it has nothing to say."""
-    if isinstance(teacher, AnswerLikelihoods) and teacher.kind == "likelihood":
+def _write_judgement(
+    folder: Path, teacher: Teacher, readings: Mapping[str, Readings], of_training: Teacher
+) -> dict[str, Any]:
+    """Write what a teacher says; return of how many questions it was asked, and of how many it has nothing to say.
+
+    Args:
+        folder: Where to write.
+        teacher: Judges all questions but those of training.
+        readings: What is judged, by split.
+        of_training: Judges those; the same but for labels that may be mixed in.
+    """
+    if isinstance(teacher, AnswerLikelihoods) and teacher.kind == "likelihood" and of_training is teacher:
         tokens = [item for some in readings.values() for item in teacher.of_tokens(some)]
         write_likelihoods(tokens, folder / LIKELIHOODS_FILE)
         relevance = [of_whole_answer(item) for item in tokens]
     else:
-        relevance = [item for some in readings.values() for item in teacher.relevance(some)]
+        by_split = {split: of_training if split == "train" else teacher for split in readings}
+        relevance = [item for split, some in readings.items() for item in by_split[split].relevance(some)]
     said = {item.question_id for item in relevance if item.passage_ids}
     train = readings.get("train")
     if train is not None:
