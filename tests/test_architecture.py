@@ -102,6 +102,7 @@ LAYERS: dict[str, list[str]] = {
         "training.optim",
         "training.dropout",
         "training.checkpoint",
+        "training.curves",
         "training.loop",
         "training.span_hint",
         "training.train_reader",
@@ -231,7 +232,7 @@ def test_reader_and_retrieval_never_meet():
 @pytest.mark.parametrize(
     ("library", "users"),
     [
-        ("accelerate", {"training.loop"}),
+        ("accelerate", {"training.curves", "training.loop"}),
         ("torch.distributed", set()),
         ("bm25s", {"retrieval.bm25"}),
         ("ir_measures", {"evaluation.ranking"}),

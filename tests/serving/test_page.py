@@ -171,6 +171,10 @@ def test_the_run_is_shown_in_curves_and_numbers(page, run_folder) -> None:
     cells = page.locator("#measures-title + .scroll tbody tr").nth(2).locator("td").all_inner_texts()
     assert cells[1] == first
     assert page.locator("figure svg[aria-label]").count() >= 4
+    # The student's line goes from the untouched one to round 1; the first retrieval is a dot beside it.
+    first = page.locator("figure").first
+    assert first.locator("circle.test").count() == 3
+    assert len(first.locator("polyline.test").get_attribute("points").split()) == 2
     sync_api.expect(page.get_by_text("Is the reader worth learning from?")).to_be_visible()
 
 

@@ -25,6 +25,7 @@ from dogeared.retrieval.dual_encoder import RetrieverSettings
 from dogeared.retrieval.hybrid import HybridSettings
 from dogeared.retrieval.tfidf import TfidfSettings
 from dogeared.settings import Settings
+from dogeared.training.curves import TrackingSettings, check_trackers
 from dogeared.training.pretrain_reader import ReaderPretraining
 from dogeared.training.train_reader import ReaderTraining
 from dogeared.training.train_retriever import RetrieverTraining
@@ -91,6 +92,7 @@ class Experiment(Settings):
     encoding: EncodingSettings = EncodingSettings()
     supervised: SupervisedTraining = SupervisedTraining()
     rounds: RoundsSettings = RoundsSettings()
+    tracking: TrackingSettings = TrackingSettings()
 
     @property
     def settled_language(self) -> Language:
@@ -147,6 +149,7 @@ def load_experiment(
             f'start_model: expected none with start = "{experiment.start}", which uses no vectors, got '
             f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
         )
+    check_trackers(experiment.tracking)
     check_goes_with(experiment.teacher, experiment.reader)
     if experiment.leave_out_source and (experiment.teacher.kind == "gold" or experiment.teacher.gold_weight):
         raise ConfigError(

@@ -17,6 +17,7 @@ from dogeared import __version__
 from dogeared.artifacts import claim, is_finished, read_manifest, verify, write_artifact
 from dogeared.pipeline import store
 from dogeared.pipeline.cost import measured_cost
+from dogeared.training.curves import TrackingSettings, curves_of
 
 __all__ = ["SERIES", "Facts", "make_artifact", "make_from", "work_folder"]
 
@@ -75,8 +76,12 @@ def make_from(
     settings: Mapping[str, Any],
     inputs: Mapping[str, Path],
     work: Callable[[Path, Facts], None],
+    *,
+    tracking: TrackingSettings | None = None,
 ) -> None:
     """Make an artifact from finished ones, as ``make_artifact`` does; they are named by where they stand.
+
+    A step that trains says who is told how it goes; its curve stands beside the artifact.
 
     Raises:
         ArtifactError: One of them is not finished, or was altered since; or the artifact was made with other settings
@@ -89,7 +94,8 @@ def make_from(
             verify(path)
         work(folder, facts)
 
-    make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work_on_whole)
+    with curves_of(out, tracking):
+        make_artifact(out, kind=kind, settings=settings, inputs=fingerprints, work=work_on_whole)
 
 
 @cache

@@ -50,7 +50,7 @@ def pretrain_reader(out: Path, *, data: Path, experiment: Experiment) -> None:
         "reader_pretraining": experiment.reader_pretraining.model_dump(exclude={"save_every_seconds"}),
         "seed": seed,
     }
-    make_from(out, "pretrain_reader", settings, {"data": data}, work)
+    make_from(out, "pretrain_reader", settings, {"data": data}, work, tracking=experiment.tracking)
 
 
 def _texts(corpus: Corpus, seed: int) -> list[str]:

@@ -121,7 +121,7 @@ def train_reader(
         **noted_source(experiment),
     }
     inputs = {"data": data, "ranking": ranking} | ({"start": start} if start is not None else {})
-    make_from(out, "train_reader", settings, inputs, work)
+    make_from(out, "train_reader", settings, inputs, work, tracking=experiment.tracking)
 
 
 def untouched_retriever(out: Path, *, experiment: Experiment) -> None:
@@ -173,7 +173,7 @@ def train_retriever(
         "seed": seed,
     }
     inputs = {"data": data, "relevance": relevance, "start": start, **_kept(vectors, experiment)}
-    make_from(out, "train_retriever", settings, inputs, work)
+    make_from(out, "train_retriever", settings, inputs, work, tracking=experiment.tracking)
 
 
 def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, vectors: Path | None = None) -> None:

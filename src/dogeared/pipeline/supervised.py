@@ -48,4 +48,11 @@ def train_dpr(out: Path, *, data: Path, ranking: Path, start: Path, experiment: 
         "language": experiment.settled_language,
         "seed": seed,
     }
-    make_from(out, "train_dpr", settings, {"data": data, "ranking": ranking, "start": start}, work)
+    make_from(
+        out,
+        "train_dpr",
+        settings,
+        {"data": data, "ranking": ranking, "start": start},
+        work,
+        tracking=experiment.tracking,
+    )

@@ -5,7 +5,7 @@ clips, updates, and now and then measures and saves. Everything random in a step
 of the step, so a resumed training takes the same path as an uninterrupted one, to the bit on one machine.
 
 Ctrl-C and SIGTERM let the current step finish, save, and then end. The loop knows nothing of questions, passages or
-answers. It is the only module that imports accelerate.
+answers. With the trackers of ``curves.py`` it is all that imports accelerate.
 """
 
 import hashlib
@@ -38,6 +38,7 @@ from dogeared.training.checkpoint import (
     save_best,
     save_checkpoint,
 )
+from dogeared.training.curves import open_curve
 from dogeared.training.dropout import set_dropout
 from dogeared.training.optim import Schedule, adamw, learning_rate_factor
 
@@ -150,6 +151,7 @@ def train(
     with (
         finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
+        open_curve(folder, done=state.step, settings=dumped, is_main=accelerator.is_main_process) as curve,
     ):
         while state.step < settings.steps:
             model.train()
@@ -165,10 +167,13 @@ def train(
             state.step += 1
             state.losses.append(loss)
             progress.advance(1, note=f"loss {sum(state.losses[-20:]) / len(state.losses[-20:]):.3f}")
+            values = {"loss": loss, "learning_rate": settings.learning_rate * _rate_factor(settings, state.step - 1)}
             measured = False
             if evaluate is not None and _is_due(state.step, settings):
-                _measure(accelerator, model, evaluate, state, folder)
+                values["dev"] = _measure(accelerator, model, evaluate, state, folder)
                 measured = True
+            if curve is not None:
+                curve.add(state.step, values)
             stopping = _any(accelerator, request.came)
             if measured or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
                 save()
@@ -243,9 +248,7 @@ def _step(
             f"questions_per_batch ({settings.questions_per_batch}; 0 makes one batch), or run fewer processes"
         )
     torch.manual_seed(seed_of(seed, "step", step, accelerator.process_index))
-    factor = learning_rate_factor(
-        step, num_steps=settings.steps, num_warmup_steps=settings.warmup_steps, schedule=settings.schedule
-    )
+    factor = _rate_factor(settings, step)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor * group["pace"]
     total_weight = sum(batch.weight for batch in batches)
@@ -284,6 +287,12 @@ def _any(accelerator: Accelerator, flag: bool) -> bool:
     return _sum(accelerator, torch.tensor(float(flag), device=accelerator.device)) > 0
 
 
+def _rate_factor(settings: LoopSettings, step: int) -> float:
+    return learning_rate_factor(
+        step, num_steps=settings.steps, num_warmup_steps=settings.warmup_steps, schedule=settings.schedule
+    )
+
+
 def _is_due(step: int, settings: LoopSettings) -> bool:
     every = settings.evaluate_every_steps
     return every > 0 and (step % every == 0 or step == settings.steps)
@@ -291,7 +300,7 @@ def _is_due(step: int, settings: LoopSettings) -> bool:
 
 def _measure(
     accelerator: Accelerator, model: nn.Module, evaluate: Callable[[], float], state: TrainingState, folder: Path
-) -> None:
+) -> float:
     """Measure, and keep the weights if they are the best so far."""
     model.eval()
     value = evaluate()
@@ -300,3 +309,4 @@ def _measure(
         if accelerator.is_main_process:
             save_best(folder, model=model, step=state.step)
     state.evaluations[state.step] = value
+    return value

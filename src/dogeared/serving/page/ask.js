@@ -25,6 +25,7 @@ async function get(body, sides) {
   const number = ++asked;
   byId("error").replaceChildren();
   byId("status").textContent = say("asking");
+  byId("status").classList.remove("heard");
   byId("view-ask").setAttribute("aria-busy", "true");
   try {
     const answers = await Promise.all(sides.map((side) => request("/v1/ask", { ...body, retriever: side })));
@@ -34,6 +35,7 @@ async function get(body, sides) {
     show();
     const { found, answer } = shown.sides.after;
     byId("status").textContent = found ? say("answered", { answer }) : say("nothing");
+    byId("status").classList.add("heard"); // for screen readers; who sees the page reads it in the answer below
   } catch (error) {
     if (number !== asked) return;
     byId("status").textContent = "";

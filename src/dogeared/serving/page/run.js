@@ -8,12 +8,13 @@ const HEIGHT = 170;
 const LEFT = 34;
 const BOTTOM = 26;
 const SPLITS = ["test", "dev"];
+// Of the retriever's, the line is the student's way; the first retrieval is another retriever, and a dot beside it.
 const CURVES = [
-  ["Success@1", (one, split) => one.retriever[split]?.["success@1"]],
-  ["Success@5", (one, split) => one.retriever[split]?.["success@5"]],
-  ["Success@20", (one, split) => one.retriever[split]?.["success@20"]],
-  ["em", (one, split) => one.reader[split]?.em],
-  ["overlap", (one, split) => (split === "dev" ? one.agreement?.["overlap@5"] : undefined)],
+  ["Success@1", (one, split) => one.retriever[split]?.["success@1"], true],
+  ["Success@5", (one, split) => one.retriever[split]?.["success@5"], true],
+  ["Success@20", (one, split) => one.retriever[split]?.["success@20"], true],
+  ["em", (one, split) => one.reader[split]?.em, false],
+  ["overlap", (one, split) => (split === "dev" ? one.agreement?.["overlap@5"] : undefined), false],
 ];
 const COLUMNS = ["success@1", "success@5", "success@20", "success@100", "mrr@10", "ndcg@10"];
 
@@ -58,11 +59,12 @@ function key() {
 }
 
 function charts() {
-  const drawn = CURVES.map(([title, value]) => chart(title in { em: 1, overlap: 1 } ? say(title) : title, value));
+  const drawn = CURVES.map(([title, value, ofStudent]) =>
+    chart(title in { em: 1, overlap: 1 } ? say(title) : title, value, ofStudent));
   return make("div", { class: "charts" }, ...drawn.filter((one) => one !== null));
 }
 
-function chart(title, value) {
+function chart(title, value, ofStudent) {
   const rounds = results.rounds;
   const series = SPLITS.map((split) => ({
     split,
@@ -70,6 +72,7 @@ function chart(title, value) {
   })).filter((one) => one.points.length);
   if (!series.length) return null;
   const x = (index) => LEFT + ((WIDTH - LEFT - 12) * (index + 0.5)) / rounds.length;
+  const line = (points) => points.filter(([index]) => !ofStudent || rounds[index].round !== 0);
   const y = (share) => 10 + (HEIGHT - BOTTOM - 10) * (1 - share);
   const ticks = [0, 0.25, 0.5, 0.75, 1];
   const values = series.map(({ split, points }) => `${say(split)}: ` +
@@ -86,7 +89,7 @@ function chart(title, value) {
       ...rounds.map((one, index) => draw("text", { x: x(index), y: HEIGHT - 8, "text-anchor": "middle" },
         one.round === "untouched" ? "–" : String(one.round))),
       ...series.flatMap(({ split, points }) => [
-        draw("polyline", { class: `line ${split}`, points: points.map(([index, share]) => `${x(index)},${y(share)}`).join(" ") }),
+        draw("polyline", { class: `line ${split}`, points: line(points).map(([index, share]) => `${x(index)},${y(share)}`).join(" ") }),
         ...points.map(([index, share]) => draw("circle", { class: `dot ${split}`, cx: x(index), cy: y(share), r: 3.5 },
           draw("title", {}, `${name(rounds[index].round)}, ${say(split)}: ${percent(share)} %`))),
       ]),
