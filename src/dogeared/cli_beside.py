@@ -89,6 +89,22 @@ def rerank(
 
 
 @beside_app.command()
+def train_reranker(
+    data: Data,
+    relevance: Annotated[Path, typer.Option(help="Relevance of training passages, made by `dogeared score`.")],
+    out: Out,
+    preset: Preset = "cpu",
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a cross-encoder (``reranker_training.model``) to judge as the teacher did, to be a re-ranker."""
+    from dogeared.pipeline import train_reranker as step
+
+    step.train_reranker(out, data=data, relevance=relevance, experiment=make_experiment(preset, config, overrides))
+    say_done(out)
+
+
+@beside_app.command()
 def choose_heads(
     data: Data,
     ranking: RankingFolder,

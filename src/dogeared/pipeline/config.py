@@ -28,6 +28,7 @@ from dogeared.settings import Settings
 from dogeared.training.curves import TrackingSettings, check_trackers
 from dogeared.training.pretrain_reader import ReaderPretraining
 from dogeared.training.train_reader import ReaderTraining
+from dogeared.training.train_reranker import RerankerTraining
 from dogeared.training.train_retriever import RetrieverTraining
 from dogeared.training.train_supervised import SupervisedTraining
 
@@ -90,6 +91,7 @@ class Experiment(Settings):
     retriever: RetrieverSettings = RetrieverSettings()
     retriever_training: RetrieverTraining = RetrieverTraining()
     encoding: EncodingSettings = EncodingSettings()
+    reranker_training: RerankerTraining = RerankerTraining()
     supervised: SupervisedTraining = SupervisedTraining()
     rounds: RoundsSettings = RoundsSettings()
     tracking: TrackingSettings = TrackingSettings()
