@@ -56,6 +56,11 @@ coverage: $(READY)
 	$(BIN)/coverage combine --quiet --keep || true
 	$(BIN)/coverage report --include='$(subst $(SPACE),$(COMMA),$(METHOD:%=*/dogeared/%/*))' --fail-under=95
 
+# Warnings are errors, links that lead nowhere among them; tests/test_site.py builds it too.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo build/docs/index.html
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

@@ -40,14 +40,21 @@ def test_the_method_table_names_a_function_in_each_row():
     assert all(re.search(r"`dogeared\.[\w.]+` \|$", row) for row in rows)
 
 
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def code_blocks(page: Path, *languages: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [code for language, code in blocks if language in languages]
+
+
 def shown_commands() -> list[str]:
-    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    blocks = re.findall(r"```(?:sh|bash)?\n(.*?)```", text, flags=re.DOTALL)
+    blocks = [code for page in PAGES for code in code_blocks(page, "", "sh", "bash")]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("#")[0].strip() for line in lines if line.startswith(("dogeared ", "make "))]
+    return [line.split(" #")[0].strip() for line in lines if line.startswith(("dogeared ", "make "))]
 
 
-@pytest.mark.parametrize("line", shown_commands())
+@pytest.mark.parametrize("line", sorted(set(shown_commands())))
 def test_shown_commands_parse(line):
     program, *arguments = shlex.split(line)
     if program == "make":
@@ -57,7 +64,35 @@ def test_shown_commands_parse(line):
     group = get_command(app)
     context = group.make_context("dogeared", list(arguments), resilient_parsing=False)
     name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-    command.make_context(name, rest, parent=context)
+    settings = command.make_context(name, rest, parent=context).params.get("overrides")
+    load_experiment(
+        preset=None, overrides=[one for one in settings or [] if not one.split("=")[0].endswith("start_model")]
+    )
+
+
+def test_the_readme_is_the_same_in_chinese():
+    def outline(name):
+        page = (ROOT / name).read_text(encoding="utf-8")
+        prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+        return {
+            "headings": [len(marks) for marks in re.findall(r"^(#+) ", prose, flags=re.MULTILINE)],
+            "code": [
+                [line.split(" #")[0].rstrip() for line in code.splitlines()]
+                for code in code_blocks(ROOT / name, "", "python")
+            ],
+            "figures": [re.findall(r"\d\.\d+", row) for row in re.findall(r"^\|.*\|$", prose, flags=re.MULTILINE)],
+            "promises": len(re.findall(r"^- ", prose, flags=re.MULTILINE)),
+            "links": sorted(set(re.findall(r"\]\((docs/[\w./-]+\.md|docs/[\w-]+|CONTRIBUTING\.md)\)", prose))),
+            "names": sorted(set(re.findall(r"`(dogeared [\w-]+|[\w.]+ ?= ?[\w\".]+|--\w+)`", prose))),
+        }
+
+    assert outline("README.zh-CN.md") == outline("README.md")
+
+
+@pytest.mark.parametrize("page", PAGES[:3], ids=lambda page: page.name)
+def test_links_of_pages_outside_the_site_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_commands_are_shown():

@@ -57,6 +57,19 @@ def test_passages_are_full_overlap_by_a_sentence_and_lose_none():
     assert found == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
 
 
+@pytest.mark.parametrize("characters", ["天地玄黄", "あいうえ", "アイウエ", "\U00020000\U00020001\U00020002\U00020003"])
+def test_a_character_counts_half_a_word_and_passages_overlap_by_a_sentence(characters):
+    sentences = [character * 9 + STOP for character in characters]  # of ten signs each, which are five words
+    passages = list(cut_text(("".join(sentences),), CutSettings(max_words=10, overlap_words=5)))
+    assert passages == ["".join(sentences[first : first + 2]) for first in range(3)]
+
+
+def test_paragraphs_of_chinese_are_joined_without_a_blank():
+    assert list(cut_text((f"天地{STOP}", f"玄黄{STOP}", "In English."), CutSettings())) == [
+        f"天地{STOP}玄黄{STOP}In English."
+    ]
+
+
 def test_without_overlap_each_sentence_stands_once():
     passages = list(cut_text(numbered(5), CutSettings(max_words=10, overlap_words=0)))
     assert " ".join(passages) == " ".join(numbered(5))
