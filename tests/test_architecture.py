@@ -53,7 +53,7 @@ LAYERS: dict[str, list[str]] = {
         "exchange.formats",
         "exchange.convert",
     ],
-    "tensors": ["compute", "rounded", "root_mean_square", "cheap_dropout", "attention", "batching"],
+    "tensors": ["compute", "memory", "rounded", "root_mean_square", "cheap_dropout", "attention", "batching"],
     "the two models": [
         "retrieval.base",
         "retrieval.given",
@@ -103,6 +103,7 @@ LAYERS: dict[str, list[str]] = {
         "training.dropout",
         "training.checkpoint",
         "training.curves",
+        "training.faults",
         "training.loop",
         "training.span_hint",
         "training.train_reader",

@@ -17,13 +17,13 @@ def test_numbers_by_hand():
     report = check_teacher(
         [
             judged([0.0, 2.0, 1.0], ".x."),  # teacher 1st, retriever 2nd
-            judged([3.0, 1.0, 2.0, 0.0], "..xx"),  # teacher 2nd, retriever 3rd
-            judged([0.0, 1.0], "x."),  # teacher 2nd, retriever 1st
+            judged([3.0, 1.0, 2.0, 0.0], ".xx."),  # teacher 2nd, retriever 2nd
+            judged([1.0, 0.0], "x."),  # teacher 1st, retriever 1st
         ]
     )
-    assert report["mrr_teacher"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
-    assert report["mrr_retrieval"] == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
-    assert report["first_teacher"] == pytest.approx(1 / 3)
+    assert report["mrr_teacher"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert report["mrr_retrieval"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert report["first_teacher"] == pytest.approx(2 / 3)
     assert report["first_retrieval"] == pytest.approx(1 / 3)
     assert report["num_questions"] == report["num_compared"] == 3
     assert report["warnings"] == []

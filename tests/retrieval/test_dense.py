@@ -106,3 +106,13 @@ def test_retrieval_is_numpys(encoder, corpus, tmp_path):
 def test_vectors_of_another_corpus_are_not_taken(encoder, corpus):
     with pytest.raises(AssertionError, match="must be of this corpus"):
         DenseRetriever(encoder, ExactIndex(np.zeros((29, 32), dtype=np.float32)), corpus, name="student")
+
+
+def test_a_student_that_gives_every_passage_one_score_is_said_to_have_collapsed(encoder, corpus, caplog):
+    questions = [Question(id="q1", text="Who was born?"), Question(id="q2", text="Where?")]
+    apart = np.random.default_rng(0).normal(size=(len(corpus), 32)).astype(np.float32)
+    DenseRetriever(encoder, ExactIndex(apart), corpus, name="student").retrieve(questions, 5)
+    assert "collapsed" not in caplog.text
+    same = np.repeat(apart[:1], len(corpus), axis=0)
+    DenseRetriever(encoder, ExactIndex(same), corpus, name="student").retrieve(questions, 5)
+    assert "student has collapsed: it gives all passages it finds the same score for 2 of 2 questions" in caplog.text

@@ -7,6 +7,7 @@ work inside is not here.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,11 @@ from dogeared.storage import reserve, write_atomically
 __all__ = ["DenseRetriever", "EncodingSettings", "Index", "encode_corpus", "index_files", "open_index", "reuse_vectors"]
 
 Index = ExactIndex | SparseIndex | TokenIndex
+
+logger = logging.getLogger(__name__)
+
+_EQUAL = 1e-6
+"""Scores that differ by less than this share are one score, but for rounding."""
 
 _DONE_FILE = "encoded.json"
 
@@ -202,6 +208,7 @@ class DenseRetriever:
         else:
             queries = _embed(self.encoder, chunks, self.precision).to(self.encoder.device)
             scores, rows = self.index.search(queries, k)
+        _warn_if_equal(scores, self.name)
         return [
             Ranking(question_id=question.id, passage_ids=tuple(self.corpus.ids(found)), scores=tuple(values))
             for question, found, values in zip(questions, rows.tolist(), scores.tolist(), strict=True)
@@ -248,6 +255,22 @@ def _vectors_of_chunks(
             vectors = encoder.encode(chunk.to(encoder.device).features, weights).float()
         yield vectors
         on_chunk(len(chunk.rows))
+
+
+def _warn_if_equal(scores: Tensor, name: str) -> None:
+    """Say aloud that a student has collapsed: it gives all passages of a question one score, and finds any of them."""
+    if scores.shape[1] < 2:
+        return
+    spread = (scores.max(dim=1).values - scores.min(dim=1).values).abs()
+    equal = int((spread <= _EQUAL * scores.abs().max(dim=1).values.clamp_min(_EQUAL)).sum())
+    if 2 * equal > len(scores):
+        logger.warning(
+            "%s has collapsed: it gives all passages it finds the same score for %d of %d questions, so that it finds "
+            "any. Lower retriever_training.learning_rate, raise teacher_temperature, or look at the teacher check",
+            name,
+            equal,
+            len(scores),
+        )
 
 
 def _order(chunks: Sequence[FeatureChunk]) -> Tensor:

@@ -27,6 +27,7 @@ from torch import nn
 
 from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.errors import TrainingError
+from dogeared.memory import explain_exhaustion
 from dogeared.progress import bar
 from dogeared.settings import Settings
 from dogeared.stopping import Stopped, finish_first
@@ -34,19 +35,17 @@ from dogeared.training.checkpoint import (
     TrainingState,
     load_best,
     load_checkpoint,
-    newest_checkpoint,
     save_best,
     save_checkpoint,
 )
 from dogeared.training.curves import open_curve
 from dogeared.training.dropout import set_dropout
+from dogeared.training.faults import LESS_MEMORY, bad_loss, check_memory
 from dogeared.training.optim import Schedule, adamw, learning_rate_factor
 
 __all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
 
 logger = logging.getLogger(__name__)
-
-_NUM_NAMED = 64
 
 
 class LoopSettings(Settings):
@@ -130,6 +129,8 @@ def train(
     # A model may have parts that its loss never reaches, such as the pooler of an encoder that is pooled otherwise.
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     model.to(accelerator.device)
+    if settings.steps:
+        check_memory(model, accelerator.device, name)
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
     plain_optimizer = adamw(
@@ -155,14 +156,21 @@ def train(
     ):
         while state.step < settings.steps:
             model.train()
-            loss, bad = _step(accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed)
+            with explain_exhaustion(f"{name}: step {state.step + 1}", advice=LESS_MEMORY):
+                loss, bad = _step(
+                    accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed
+                )
             if not math.isfinite(loss):
                 ids = [] if ids_of_step is None else ids_of_step(state.step)
-                raise TrainingError(
-                    f"{name}: the loss of step {state.step + 1}, or its gradient, is {loss} and would destroy the "
-                    f"weights.{_named_batch(ids, bad, settings)} {_last_good(folder, state.step)} Look what is in it, "
-                    f"or lower the learning rate ({settings.learning_rate:g}) or lengthen the warm-up, and start anew: "
-                    f"what {folder} holds was made with the old settings."
+                raise bad_loss(
+                    name,
+                    loss,
+                    step=state.step,
+                    batch=bad,
+                    ids=ids,
+                    batch_size=settings.questions_per_batch or len(ids),
+                    learning_rate=settings.learning_rate,
+                    folder=folder,
                 )
             state.step += 1
             state.losses.append(loss)
@@ -187,22 +195,6 @@ def train(
         load_best(folder, model=model, step=state.best_step)
     model.eval()
     return state
-
-
-def _named_batch(ids: Sequence[str], bad: int | None, settings: LoopSettings) -> str:
-    """Name a batch by its number in the step and its questions, or the step's where it is not known which it was."""
-    size = settings.questions_per_batch or len(ids)
-    where = "" if bad is None else f" It is the loss of batch {bad + 1} of the step."
-    if not ids:
-        return where
-    ids = ids if bad is None else ids[bad * size : (bad + 1) * size]
-    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
-    return f"{where} Its questions: {', '.join(repr(name) for name in ids[:_NUM_NAMED])}{more}."
-
-
-def _last_good(folder: Path, step: int) -> str:
-    found = newest_checkpoint(folder)
-    return f"The last good checkpoint is {found or 'not there: none was made'} before step {step + 1}."
 
 
 def items_of_step(step: int, *, num_items: int, items_per_step: int, seed: int) -> list[int]:
