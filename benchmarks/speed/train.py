@@ -34,10 +34,10 @@ def measure(options: Options) -> dict[str, Row]:
     textbook = Textbook(subject)
     optimizer = torch.optim.AdamW(textbook.model.parameters(), lr=1e-5)
     settings = ReaderSettings(num_passages=20, max_length_tokens=subject.padded)
+    readers = {name: FusionInDecoder(subject.model(), subject.tokenizer, settings) for name in wanted}
     losses: dict[str, float] = {}
 
     def ours(precision: str) -> None:
-        reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
         folder = options.scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         loop = ReaderTraining(
@@ -48,7 +48,9 @@ def measure(options: Options) -> dict[str, Row]:
             precision=precision,  # type: ignore[arg-type]
             save_every_seconds=1e9,
         )
-        losses[precision] = train_reader(reader, subject.readings, loop, seed=options.seed, folder=folder).losses[0]
+        losses[precision] = train_reader(
+            readers[precision], subject.readings, loop, seed=options.seed, folder=folder
+        ).losses[0]
 
     seconds = best_seconds(
         {
