@@ -32,6 +32,7 @@ OVERRIDES = (
     "retriever_training.num_passages=8",
     "rounds.max=1",
     "rounds.keep=all",
+    *(f"{part}.precision=fp32" for part in ("reader_training", "retriever_training", "encoding")),
 )
 
 
