@@ -8,7 +8,7 @@ SPACE := $(subst ,, )
 METHOD := distill evaluation reader training pipeline retrieval
 READY := $(VENV)/.ready
 
-.PHONY: bench demo test check format clean setup chaos fuzz mutation coverage
+.PHONY: bench scale demo test check format clean setup chaos fuzz mutation coverage
 
 setup: $(READY)
 
@@ -28,6 +28,9 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed $(NAMES)
+
+scale: $(READY)
+	$(BIN)/python -m benchmarks.scale
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -51,6 +51,28 @@ def serve(
 
 
 @serve_app.command()
+def add_passages(
+    folder: RunFolderArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Passages (JSONL or DPR's TSV).")],
+) -> None:
+    """Add passages to a finished run: only they are encoded, nothing is trained again."""
+    from dogeared.pipeline.editing import add_passages as add
+
+    print(f"{add(folder, file):,} passages in {folder}")
+
+
+@serve_app.command()
+def remove_passages(
+    folder: RunFolderArgument,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The ids of the passages.")],
+) -> None:
+    """Remove passages from a finished run; nothing is encoded or trained again."""
+    from dogeared.pipeline.editing import remove_passages as remove
+
+    print(f"{remove(folder, ids):,} passages left in {folder}")
+
+
+@serve_app.command()
 def ask(
     folder: RunFolderArgument,
     question: Annotated[str, typer.Argument(help="What to ask.")],

@@ -1,7 +1,8 @@
 """Answer questions with what a run has made.
 
 A ``QuestionAnswering`` holds a retriever and the reader that belongs to it, loaded once. A question becomes passages,
-an answer, and how relevant the reader found each passage; answer and relevance come from one encoding of the passages.
+an answer, and how relevant the reader found each passage; answer and relevance come from one encoding of the passages,
+which is remembered for a while.
 Questions that are asked together are encoded and read together. Any number of threads may ask: the models are used by
 one at a time.
 
@@ -36,6 +37,7 @@ from dogeared.retrieval.base import Retriever
 from dogeared.retrieval.dense import DenseRetriever
 from dogeared.serving.choices import choice_likelihoods
 from dogeared.serving.reading import PassageAttention, judge, read
+from dogeared.serving.recent import RecentStates
 
 __all__ = ["Answered", "Asked", "Found", "QuestionAnswering", "Side"]
 
@@ -132,6 +134,7 @@ class QuestionAnswering:
         self._corpus = corpus
         self._aggregation = aggregation
         self._precision: Precision = precision
+        self._recent = RecentStates()
         self._models = Lock()
 
     @classmethod
@@ -149,7 +152,7 @@ class QuestionAnswering:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
                 questions and finds nothing for new ones, or is by words already and cannot be made a hybrid.
         """
-        run = RunFolder(folder)
+        run = RunFolder(folder).as_edited()
         best: Name = read_results(run)["best"]
         experiment = read_experiment(run)
         retriever = _load_retriever(run, best, experiment)
@@ -279,7 +282,14 @@ class QuestionAnswering:
         """
         text = _checked(question, None)
         with self._models:
-            return judge(self._reader, text, passages, aggregation=self._aggregation, precision=self._precision)
+            return judge(
+                self._reader,
+                text,
+                passages,
+                aggregation=self._aggregation,
+                precision=self._precision,
+                recent=self._recent,
+            )
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], *, as_passages: bool = False) -> list[list[float]]:
@@ -339,6 +349,7 @@ class QuestionAnswering:
             aggregation=self._aggregation,
             precision=self._precision,
             attention=[one.attention for one in asked],
+            recent=self._recent,
         )
         answered = []
         for text, passages, one, reading in zip(texts, found, asked, readings, strict=True):

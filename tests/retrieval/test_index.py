@@ -69,7 +69,7 @@ def test_an_index_opens_from_disk(tmp_path, dtype):
     vectors = np.arange(12).reshape(3, 4).astype(dtype)
     np.save(tmp_path / VECTORS_FILE, vectors)
     index = ExactIndex.open(tmp_path)
-    assert isinstance(index.vectors, np.memmap)
+    assert isinstance(index.vectors.vectors, np.memmap)
     assert len(index) == 3
     scores, rows = index.search(torch.ones(1, 4), 9)
     assert (scores.tolist(), rows.tolist()) == ([[38.0, 22.0, 6.0]], [[2, 1, 0]])

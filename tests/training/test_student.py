@@ -12,6 +12,7 @@ from dogeared.data.formats import iter_passages
 from dogeared.distill.losses import distillation_loss
 from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
 
 SETTINGS = RetrieverTraining(
@@ -219,7 +220,7 @@ def test_separate_encoders_part(tiny_models, corpus, relevance, tmp_path):
 
 def test_known_vectors_train_as_encoded_passages_do(tiny_models, corpus, relevance, tmp_path):
     encoder = load(tiny_models, encoders="query_only")
-    known = passage_vectors(encoder, corpus)
+    known = StoredVectors(passage_vectors(encoder, corpus))
     found = []
     for vectors in (None, known):
         encoder = load(tiny_models, encoders="query_only")
@@ -235,7 +236,7 @@ def test_known_vectors_train_as_encoded_passages_do(tiny_models, corpus, relevan
 def test_vectors_of_passages_that_are_trained_are_not_taken(tiny_models, corpus, relevance, tmp_path):
     encoder = load(tiny_models)
     with pytest.raises(AssertionError, match="keeps them"):
-        trained(encoder, relevance, corpus, tmp_path, np.zeros((len(corpus), 32), np.float32))
+        trained(encoder, relevance, corpus, tmp_path, StoredVectors(np.zeros((len(corpus), 32), np.float32)))
 
 
 def test_a_reduction_that_bears_on_nothing_is_told(tiny_models, corpus, relevance, tmp_path, caplog):

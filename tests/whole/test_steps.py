@@ -85,7 +85,7 @@ def test_vectors_begun_with_one_student_are_not_finished_with_another(run, chang
     with monkeypatch.context() as patched, pytest.raises(OSError, match="the disk is gone"):
         real = steps.encode_corpus
 
-        def failing(encoder, corpus, folder, settings):
+        def failing(encoder, corpus, folder, settings, kind):
             make, asked = encoder.passage_chunks, []
 
             def passage_chunks(passages, **rest):
@@ -95,7 +95,7 @@ def test_vectors_begun_with_one_student_are_not_finished_with_another(run, chang
                 return make(passages, **rest)
 
             encoder.passage_chunks = passage_chunks
-            real(encoder, corpus, folder, settings)
+            real(encoder, corpus, folder, settings, kind)
 
         patched.setattr(steps, "encode_corpus", failing)
         encode(run.round(1).retriever)

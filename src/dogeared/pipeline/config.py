@@ -19,6 +19,7 @@ from dogeared.errors import ConfigError
 from dogeared.evaluation.answers import Language
 from dogeared.reader.copying import CopyingDecoder
 from dogeared.reader.fid import ReaderSettings
+from dogeared.retrieval.approximate import IndexSettings
 from dogeared.retrieval.bm25 import BM25Settings
 from dogeared.retrieval.dense import EncodingSettings
 from dogeared.retrieval.dual_encoder import RetrieverSettings
@@ -91,6 +92,7 @@ class Experiment(Settings):
     retriever: RetrieverSettings = RetrieverSettings()
     retriever_training: RetrieverTraining = RetrieverTraining()
     encoding: EncodingSettings = EncodingSettings()
+    index: IndexSettings = IndexSettings()
     reranker_training: RerankerTraining = RerankerTraining()
     supervised: SupervisedTraining = SupervisedTraining()
     rounds: RoundsSettings = RoundsSettings()

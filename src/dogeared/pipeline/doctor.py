@@ -47,7 +47,7 @@ def examine(folder: Path) -> list[Finding]:
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: expected the directory of a run, there is none")
     artifacts = sorted(file.parent for file in folder.rglob(MANIFEST) if file.parent != folder)
-    artifacts = [path for path in artifacts if path.suffix not in _LEFT_BEHIND]
+    artifacts = [path for path in artifacts if not _is_left_behind(path.relative_to(folder))]
     if not artifacts and not any(folder.glob("*.partial")):
         raise ArtifactError(f"{folder}: expected the directory of a run, found no artifact in it")
     findings = [*_of_artifacts(artifacts), *_of_results(RunFolder(folder)), *_left_behind(folder)]
@@ -55,6 +55,10 @@ def examine(folder: Path) -> list[Finding]:
         message = f"process {process} is working in this directory; what is unfinished is its work"
         findings.append(Finding(path=folder, message=message, is_wrong=False))
     return sorted(findings, key=lambda one: not one.is_wrong)
+
+
+def _is_left_behind(path: Path) -> bool:
+    return any(Path(part).suffix in _LEFT_BEHIND for part in path.parts)
 
 
 def _of_artifacts(artifacts: list[Path]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@
         untouched/                the student before any distillation: retriever, vectors, ranking, measures
         round-0/                  ranking, maybe reranker-relevance and reranked, reader, relevance-eval, measures
         round-1/, round-2/, ...   the same, and relevance (by the reader of the round before), retriever, vectors
+        edited/000001/            passages as they were changed after the run: data, words, vectors of each retriever
         experiment.json           the settings in full
         results.json              for a program
         report.html               for a person
@@ -26,9 +27,15 @@ __all__ = ["RoundFolder", "RunFolder"]
 
 @dataclass(frozen=True)
 class RoundFolder:
-    """The artifacts of one round, or of the untouched student."""
+    """The artifacts of one round, or of the untouched student.
+
+    Attributes:
+        path: Where they stand.
+        edited: Where the vectors stand since passages were added or removed.
+    """
 
     path: Path
+    edited: Path | None = None
 
     @property
     def relevance(self) -> Path:
@@ -43,7 +50,7 @@ class RoundFolder:
     @property
     def vectors(self) -> Path:
         """The corpus as the student encoded it."""
-        return self.path / "vectors"
+        return (self.edited or self.path) / "vectors"
 
     @property
     def ranking(self) -> Path:
@@ -87,29 +94,45 @@ class RoundFolder:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's directory."""
+    """A run's directory.
+
+    Attributes:
+        path: Where it is.
+        edited: What to search in instead of what the run was made with, if passages were added or removed since.
+    """
 
     path: Path
+    edited: Path | None = None
+
+    @property
+    def edits(self) -> Path:
+        """What ``add-passages`` and ``remove-passages`` made."""
+        return self.path / "edited"
+
+    def as_edited(self) -> "RunFolder":
+        """Return the run with its passages, index and vectors as they were last changed; itself if they never were."""
+        made = sorted(path.parent for path in self.edits.glob(f"*/{MANIFEST}") if path.parent.suffix == "")
+        return RunFolder(self.path, made[-1]) if made else self
 
     @property
     def data(self) -> Path:
         """The dataset."""
-        return self.path / "data"
+        return (self.edited or self.path) / "data"
 
     @property
     def words(self) -> Path:
         """The lexical index that the run starts from."""
-        return self.path / "words"
+        return (self.edited or self.path) / "words"
 
     @property
     def start(self) -> RoundFolder:
         """The encoder of a first retrieval that is not the student, and the ranking that goes into a hybrid."""
-        return RoundFolder(self.path / "start")
+        return self.folder("start")
 
     @property
     def hybrid_words(self) -> Path:
         """The BM25 index, where the run does not start from it."""
-        return self.path / "hybrid" / "words"
+        return (self.edited or self.path) / "hybrid" / "words"
 
     @property
     def hybrid_ranking(self) -> Path:
@@ -123,11 +146,11 @@ class RunFolder:
     @property
     def untouched(self) -> RoundFolder:
         """The student before any distillation."""
-        return RoundFolder(self.path / "untouched")
+        return self.folder("untouched")
 
     def round(self, number: int) -> RoundFolder:
         """The artifacts of a round."""
-        return RoundFolder(self.path / f"round-{number}")
+        return self.folder(f"round-{number}")
 
     @property
     def experiment(self) -> Path:
@@ -143,3 +166,7 @@ class RunFolder:
     def report(self) -> Path:
         """The run for a person."""
         return self.path / "report.html"
+
+    def folder(self, name: str) -> RoundFolder:
+        """Return the artifacts of a round by the name of its folder."""
+        return RoundFolder(self.path / name, None if self.edited is None else self.edited / name)

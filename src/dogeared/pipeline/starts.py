@@ -26,6 +26,7 @@ __all__ = [
     "fuse_rankings",
     "load_bm25",
     "load_start",
+    "start_experiment",
 ]
 
 
@@ -109,7 +110,7 @@ def load_start(run: RunFolder, experiment: Experiment) -> Retriever:
 
 def _load_dense_start(run: RunFolder, experiment: Experiment) -> DenseRetriever:
     """Open the encoder of a first retrieval by vectors, with what it made of the corpus."""
-    here, dense = _start_folder(run, experiment), _start_experiment(experiment)
+    here, dense = _start_folder(run, experiment), start_experiment(experiment)
     return steps.load_retriever(data=run.data, retriever=here.retriever, vectors=here.vectors, experiment=dense)
 
 
@@ -128,7 +129,7 @@ def _bm25_index(run: RunFolder, experiment: Experiment) -> Path:
 
 def _dense_start(run: RunFolder, experiment: Experiment) -> tuple[RoundFolder, Experiment]:
     """Make the encoder and the vectors of a first retrieval by vectors; the student's are there already."""
-    here, dense = _start_folder(run, experiment), _start_experiment(experiment)
+    here, dense = _start_folder(run, experiment), start_experiment(experiment)
     if not experiment.starts_untouched:
         steps.untouched_retriever(here.retriever, experiment=dense)
         steps.encode(here.vectors, data=run.data, retriever=here.retriever, experiment=dense)
@@ -139,7 +140,7 @@ def _start_folder(run: RunFolder, experiment: Experiment) -> RoundFolder:
     return run.untouched if experiment.starts_untouched else run.start
 
 
-def _start_experiment(experiment: Experiment) -> Experiment:
+def start_experiment(experiment: Experiment) -> Experiment:
     """Return the settings with the model of the first retrieval in the place of the student."""
     if experiment.start_model is None:
         return experiment

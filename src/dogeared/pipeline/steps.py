@@ -8,6 +8,7 @@ The order of steps is not here; that is ``rounds.py``.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,10 +32,11 @@ from dogeared.pipeline.scoring import (
     token_likelihoods,
 )
 from dogeared.reader.kinds import open_reader
+from dogeared.retrieval.approximate import build_approximate
 from dogeared.retrieval.dense import DenseRetriever, encode_corpus, index_files, open_index, reuse_vectors
 from dogeared.retrieval.dual_encoder import DualEncoder
 from dogeared.retrieval.given import GivenRetriever
-from dogeared.retrieval.index import ExactIndex
+from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import seed_of
 from dogeared.training.train_readers import train_reader_in_place
@@ -46,6 +48,7 @@ __all__ = [
     "encode",
     "evaluate",
     "index_words",
+    "load_encoder",
     "load_reader",
     "load_retriever",
     "retrieve",
@@ -152,7 +155,7 @@ def train_retriever(
 
     def work(folder: Path, facts: Facts) -> None:
         dataset = Dataset.open(data)
-        encoder = _load_encoder(start, experiment).to(default_device())
+        encoder = load_encoder(start, experiment).to(default_device())
         state = train_retriever_in_place(
             encoder,
             dataset.split("train"),
@@ -161,7 +164,7 @@ def train_retriever(
             experiment.retriever_training,
             seed=seed,
             folder=work_folder(out),
-            vectors=None if vectors is None else ExactIndex.open(vectors).vectors,
+            vectors=None if vectors is None else StoredVectors.open(vectors),
             likelihoods=token_likelihoods(relevance, experiment),
         )
         _note_training(facts, state)
@@ -183,12 +186,22 @@ def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, ve
         if vectors is not None:
             reuse_vectors(vectors, folder)
             return
-        encoder, shards = _load_encoder(retriever, experiment).to(default_device()), work_folder(out)
-        encode_corpus(encoder, Dataset.open(data).corpus, shards, experiment.encoding)
-        for file in index_files(shards):
-            file.rename(folder / file.name)
+        encoder, work = load_encoder(retriever, experiment).to(default_device()), work_folder(out)
+        whole = work / "whole"
+        if not whole.is_dir():
+            encode_corpus(encoder, Dataset.open(data).corpus, work, experiment.encoding, experiment.index.vectors)
+            partial = whole.with_suffix(".partial")
+            partial.mkdir(exist_ok=True)
+            for file in index_files(work):
+                file.rename(partial / file.name)
+            partial.rename(whole)
+        build_approximate(whole, experiment.index)
+        reuse_vectors(whole, folder)
 
-    settings = {"precision": experiment.encoding.precision}
+    settings: dict[str, Any] = {"precision": experiment.encoding.precision}
+    # Only what differs from the default is noted, so that vectors made before there was a choice are what they were.
+    if chosen := experiment.index.model_dump(exclude_defaults=True, exclude={"probes", "breadth", "proposals"}):
+        settings["index"] = chosen
     inputs = {"data": data, "retriever": retriever, **_kept(vectors, experiment)}
     make_from(out, "encode", settings, inputs, work)
 
@@ -262,15 +275,16 @@ def load_retriever(*, data: Path, retriever: Path, vectors: Path, experiment: Ex
     for path in (retriever, vectors):
         check_sizes(path)
     return DenseRetriever(
-        _load_encoder(retriever, experiment).to(default_device()).eval(),
-        open_index(vectors),
+        load_encoder(retriever, experiment).to(default_device()).eval(),
+        open_index(vectors, experiment.index),
         Dataset.open(data).corpus,
         name=experiment.retriever.model,
         precision=experiment.encoding.precision,
     )
 
 
-def _load_encoder(folder: Path, experiment: Experiment) -> DualEncoder:
+def load_encoder(folder: Path, experiment: Experiment) -> DualEncoder:
+    """Load a student from its artifact."""
     return DualEncoder.load(experiment.retriever.model_copy(update={"model": str(folder.absolute())}))
 
 

@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,17 +25,28 @@ from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
 from dogeared.records import Question, Ranking
+from dogeared.retrieval.approximate import APPROXIMATE_FILE, ApproximateIndex, IndexSettings
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
-from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
+from dogeared.retrieval.index import ExactIndex
 from dogeared.retrieval.late_interaction import cat_texts, real_tokens
 from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
 from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, join_shards, write_shard
+from dogeared.retrieval.vectors import SCALES_FILE, VECTORS_FILE, StoredVectors, VectorKind
 from dogeared.settings import Settings
-from dogeared.storage import reserve, write_atomically
+from dogeared.storage import write_atomically
 
-__all__ = ["DenseRetriever", "EncodingSettings", "Index", "encode_corpus", "index_files", "open_index", "reuse_vectors"]
+__all__ = [
+    "DenseRetriever",
+    "EncodingSettings",
+    "Index",
+    "carry_vectors",
+    "encode_corpus",
+    "index_files",
+    "open_index",
+    "reuse_vectors",
+]
 
-Index = ExactIndex | SparseIndex | TokenIndex
+Index = ExactIndex | ApproximateIndex | SparseIndex | TokenIndex
 
 logger = logging.getLogger(__name__)
 
@@ -54,43 +67,126 @@ class EncodingSettings(Settings):
     """Tokens encoded at once."""
 
 
-def encode_corpus(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
+def encode_corpus(
+    encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings, kind: VectorKind = "float32"
+) -> Path:
     """Write the vectors of all passages, in the order of the corpus, into ``folder``; go on where it stopped.
+
+    Passages of the next shard are tokenized while those of this one are encoded.
 
     Args:
         encoder: On the device that shall do the work.
         corpus: What to encode.
         folder: Exists; may hold the finished shards of an interrupted run with the same encoder.
         settings: Shards and precision.
+        kind: How numbers are kept; sparse vectors and those of tokens have their own way.
 
     Returns:
-        The file with the vectors.
+        The file with the vectors; int8 has another beside it.
     """
     if encoder.is_sparse:
         return _encode_sparse(encoder, corpus, folder, settings)
     if encoder.is_multi:
         return _encode_tokens(encoder, corpus, folder, settings)
-    file, done_file = folder / VECTORS_FILE, folder / _DONE_FILE
+    done_file = folder / _DONE_FILE
     done = json.loads(done_file.read_text(encoding="utf-8"))["passages"] if done_file.is_file() else 0
-    shape = (len(corpus), encoder.dim)
-    vectors = np.lib.format.open_memmap(
-        file, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
-    )
-    # It is written through memory: a disk that fills up under it would end the process without a word.
-    reserve(file, file.stat().st_size)
-    encoder.eval()
-    with bar("encode passages", total=len(corpus), unit="passages", done=done) as progress:
-        for start in range(done, len(corpus), settings.shard_passages):
-            rows = range(start, min(start + settings.shard_passages, len(corpus)))
-            chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
-            vectors[rows.start : rows.stop] = _embed(
-                encoder, chunks, settings.precision, on_chunk=lambda count: progress.advance(count)
-            ).numpy()
-            vectors.flush()
-            write_atomically(done_file, json.dumps({"passages": rows.stop}))
+    vectors = StoredVectors.create(folder, rows=len(corpus), dim=encoder.dim, kind=kind, go_on=done > 0)
+    for stop in _encode_rows(encoder, corpus, done, vectors, settings):
+        vectors.flush()
+        write_atomically(done_file, json.dumps({"passages": stop}))
     del vectors
     done_file.unlink(missing_ok=True)
-    return file
+    return folder / VECTORS_FILE
+
+
+def carry_vectors(
+    encoder: DualEncoder, corpus: Corpus, made: Path, folder: Path, settings: EncodingSettings, *, kept: Sequence[int]
+) -> None:
+    """Write the vectors of a corpus that begins with passages encoded before; only those that follow are encoded.
+
+    Args:
+        encoder: The one that made the vectors.
+        corpus: The kept passages, then new ones.
+        made: The folder with the vectors of the corpus as it was.
+        folder: Exists; gets the vectors of the corpus as it is.
+        settings: How new passages are encoded.
+        kept: The rows of the kept passages in the corpus as it was.
+    """
+    if encoder.is_sparse:
+        old = SparseIndex.open(made).vectors[np.asarray(kept, dtype=np.int64)]
+        new = [
+            _embed_sparse(encoder, chunks, settings.precision)
+            for _, chunks in _tokenized_shards(encoder, corpus, len(kept), settings)
+        ]
+        sparse.save_npz(folder / SPARSE_FILE, sparse.vstack([old, *new], format="csr"), compressed=False)
+        return
+    if encoder.is_multi:
+        _carry_tokens(encoder, corpus, made, folder, settings, kept)
+        return
+    old = StoredVectors.open(made)
+    vectors = StoredVectors.create(folder, rows=len(corpus), dim=old.dim, kind=old.kind)
+    for start in range(0, len(kept), settings.shard_passages):
+        part = kept[start : start + settings.shard_passages]
+        vectors.put(range(start, start + len(part)), old.take(part))
+    for _ in _encode_rows(encoder, corpus, len(kept), vectors, settings):
+        vectors.flush()
+    vectors.flush()
+
+
+def _carry_tokens(
+    encoder: DualEncoder, corpus: Corpus, made: Path, folder: Path, settings: EncodingSettings, kept: Sequence[int]
+) -> None:
+    old, shards = TokenIndex.open(made), []
+    for start in range(0, len(kept), settings.shard_passages):
+        part = kept[start : start + settings.shard_passages]
+        shards.append(folder / f"kept-{start:010d}.npy")
+        write_shard(shards[-1], [old.tokens[old.starts[row] : old.starts[row + 1]] for row in part])
+    for rows, chunks in _tokenized_shards(encoder, corpus, len(kept), settings):
+        shards.append(folder / f"new-{rows.start:010d}.npy")
+        write_shard(shards[-1], _token_texts(encoder, chunks, settings.precision, lambda count: None))
+    join_shards(shards, folder)
+
+
+def _encode_rows(
+    encoder: DualEncoder, corpus: Corpus, start: int, vectors: StoredVectors, settings: EncodingSettings
+) -> Iterator[int]:
+    """Encode all passages from a row on, and yield after each shard the row that comes next."""
+    with bar("encode passages", total=len(corpus), unit="passages", done=start) as progress:
+        for rows, chunks in _tokenized_shards(encoder, corpus, start, settings):
+            places = (chunk.rows.numpy() + rows.start for chunk in chunks)
+            encoded = _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance)
+            for place, part in zip(places, encoded, strict=True):
+                vectors.put(place, part.cpu().numpy())
+            yield rows.stop
+
+
+def _tokenized_shards(
+    encoder: DualEncoder, corpus: Corpus, done: int, settings: EncodingSettings
+) -> Iterator[tuple[range, tuple[FeatureChunk, ...]]]:
+    starts = range(done, len(corpus), settings.shard_passages)
+    shards = (range(start, min(start + settings.shard_passages, len(corpus))) for start in starts)
+
+    def tokenize(rows: range) -> tuple[range, tuple[FeatureChunk, ...]]:
+        return rows, encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
+
+    return _ahead(tokenize, shards)
+
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def _ahead(work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """Yield what ``work`` makes of each item, one item ahead in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for item in items:
+            coming = pool.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
@@ -109,17 +205,23 @@ def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
     return folder / SPARSE_FILE
 
 
-@torch.inference_mode()
 def _encode_tokens(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
     """Write each shard into files of its own, and all into two at the end."""
 
     def write(shard: Path, chunks: Sequence[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
-        texts: list[np.ndarray] = []
-        for vectors in _vectors_of_chunks(encoder, chunks, settings.precision, on_chunk):
-            texts += [text[mask].cpu().numpy() for text, mask in zip(vectors, real_tokens(vectors), strict=True)]
-        write_shard(shard, [texts[place] for place in _order(chunks).argsort().tolist()])
+        write_shard(shard, _token_texts(encoder, chunks, settings.precision, on_chunk))
 
     return join_shards(_encode_shards(encoder, corpus, folder, settings, write, suffix=".npy"), folder)
+
+
+@torch.inference_mode()
+def _token_texts(
+    encoder: DualEncoder, chunks: Sequence[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
+) -> list[np.ndarray]:
+    texts: list[np.ndarray] = []
+    for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
+        texts += [text[mask].cpu().numpy() for text, mask in zip(vectors, real_tokens(vectors), strict=True)]
+    return [texts[place] for place in _order(chunks).argsort().tolist()]
 
 
 def _encode_shards(
@@ -147,30 +249,39 @@ def _encode_shards(
 
 def index_files(folder: Path) -> list[Path]:
     """List the files that hold the vectors of a corpus, of whichever kind they are."""
-    names = (VECTORS_FILE, SPARSE_FILE, TOKENS_FILE, STARTS_FILE)
+    names = (VECTORS_FILE, SCALES_FILE, APPROXIMATE_FILE, SPARSE_FILE, TOKENS_FILE, STARTS_FILE)
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: Path, settings: IndexSettings | None = None) -> Index:
     """Open the vectors of an artifact, of whichever kind they are.
+
+    Args:
+        folder: The artifact.
+        settings: How an approximate index is searched, where there is one.
 
     Raises:
         ArtifactError: There are none, or the file is cut.
     """
     if (folder / SPARSE_FILE).is_file():
         return SparseIndex.open(folder)
-    return TokenIndex.open(folder) if (folder / TOKENS_FILE).is_file() else ExactIndex.open(folder)
+    if (folder / TOKENS_FILE).is_file():
+        return TokenIndex.open(folder)
+    if (folder / APPROXIMATE_FILE).is_file():
+        return ApproximateIndex.open(folder, settings or IndexSettings())
+    return ExactIndex.open(folder)
 
 
 def reuse_vectors(made: Path, folder: Path) -> None:
-    """Put the vectors of one folder into another, for a student that encodes passages as the one that made them did.
+    """Put the vectors of one folder into another, with all that belongs to them.
 
     They are linked and take no more space; where the file system has no links, they are copied.
     """
-    try:
-        os.link(made / VECTORS_FILE, folder / VECTORS_FILE)
-    except OSError:
-        shutil.copyfile(made / VECTORS_FILE, folder / VECTORS_FILE)
+    for file in index_files(made):
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copyfile(file, folder / file.name)
 
 
 class DenseRetriever:
@@ -181,7 +292,7 @@ class DenseRetriever:
         index: Vectors that this encoder made.
         corpus: The passages in the order of the vectors.
         name: What reports call it.
-        precision: Of the encoder's matrix products; the search itself is exact in float32.
+        precision: Of the encoder's matrix products; the search itself is in float32.
     """
 
     def __init__(
@@ -210,9 +321,16 @@ class DenseRetriever:
             scores, rows = self.index.search(queries, k)
         _warn_if_equal(scores, self.name)
         return [
-            Ranking(question_id=question.id, passage_ids=tuple(self.corpus.ids(found)), scores=tuple(values))
-            for question, found, values in zip(questions, rows.tolist(), scores.tolist(), strict=True)
+            Ranking(
+                question_id=question.id, passage_ids=tuple(self.corpus.ids(found)), scores=tuple(values[: len(found)])
+            )
+            for question, found, values in zip(questions, _found(rows), scores.tolist(), strict=True)
         ]
+
+
+def _found(rows: Tensor) -> list[list[int]]:
+    """Leave out the -1 at the end of rows of which fewer were found."""
+    return [[row for row in line if row >= 0] for line in rows.tolist()]
 
 
 @torch.inference_mode()
@@ -251,7 +369,7 @@ def _vectors_of_chunks(
     with autocast(precision, encoder.device):
         weights = encoder.rounded_weights()
     for chunk in chunks:
-        with autocast(precision, encoder.device):
+        with torch.inference_mode(), autocast(precision, encoder.device):
             vectors = encoder.encode(chunk.to(encoder.device).features, weights).float()
         yield vectors
         on_chunk(len(chunk.rows))

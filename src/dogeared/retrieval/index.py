@@ -1,7 +1,7 @@
 """Exact nearest neighbours over memory-mapped vectors: blocked matrix products and top-k.
 
-Vectors live in one ``.npy`` file, one row a passage, in the order of the corpus. A search reads the file block by
-block, multiplies on whatever device there is, and keeps the best of each block. Nothing is trained or built, which is
+Vectors stand one row a passage, in the order of the corpus (``vectors.py``). A search reads them block by block,
+multiplies on whatever device there is, and keeps the best of each block. Nothing is trained or built, which is
 what makes it cheap inside the loop of rounds.
 
 Equal scores are ordered by row, lower first, so results do not depend on the size of blocks. This module knows
@@ -15,22 +15,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dogeared.errors import ArtifactError
+from dogeared.retrieval.vectors import VECTORS_FILE, StoredVectors
 
 __all__ = ["VECTORS_FILE", "ExactIndex", "top_columns"]
-
-VECTORS_FILE = "vectors.npy"
 
 
 class ExactIndex:
     """All vectors of a corpus, searched exactly.
 
     Args:
-        vectors: One row a passage; may be memory-mapped, in float32 or float16.
+        vectors: One row a passage; an array in float32 or float16 may be memory-mapped.
     """
 
-    def __init__(self, vectors: Float[np.ndarray, "rows dim"]) -> None:
-        self.vectors = vectors
+    def __init__(self, vectors: Float[np.ndarray, "rows dim"] | StoredVectors) -> None:
+        self.vectors = vectors if isinstance(vectors, StoredVectors) else StoredVectors(vectors)
 
     @classmethod
     def open(cls, folder: Path) -> "ExactIndex":
@@ -39,17 +37,11 @@ class ExactIndex:
         Raises:
             ArtifactError: There are none, or the file is cut.
         """
-        file = folder / VECTORS_FILE
-        try:
-            return cls(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
-                f"{file}: expected vectors in numpy's format: {error}; delete {folder} to remake it"
-            ) from error
+        return cls(StoredVectors.open(folder))
 
     def __len__(self) -> int:
         """Return the number of vectors."""
-        return self.vectors.shape[0]
+        return len(self.vectors)
 
     def search(
         self, queries: Float[Tensor, "batch dim"], k: int, *, block_rows: int = 65_536, block_queries: int = 1024
@@ -72,7 +64,7 @@ class ExactIndex:
         best = queries.new_full((len(queries), 0), -torch.inf)
         rows = torch.empty((len(queries), 0), dtype=torch.long, device=queries.device)
         for start in range(0, len(self), block_rows):
-            block = torch.tensor(self.vectors[start : start + block_rows], device=queries.device).to(queries.dtype)
+            block = self.vectors.block(start, start + block_rows).to(queries.device, queries.dtype)
             scores, places = top_columns(queries @ block.T, k)
             # Rows of earlier blocks come first, so a stable order keeps lower rows before equal higher ones.
             best, kept = top_columns(torch.cat([best, scores], dim=1), k)

@@ -22,6 +22,7 @@ from dogeared.reader.fid import FusedStates, FusionInDecoder
 from dogeared.reader.kinds import Reader
 from dogeared.reader.text_tokens import text_tokens
 from dogeared.records import Passage
+from dogeared.serving.recent import RecentStates
 from dogeared.serving.words import cut_words, word_weights
 
 __all__ = ["PassageAttention", "Reading", "judge", "read"]
@@ -72,6 +73,7 @@ def read(
     aggregation: Aggregation,
     precision: Precision,
     attention: Sequence[bool],
+    recent: RecentStates,
 ) -> list[Reading]:
     """Answer questions from their passages, in one batch.
 
@@ -82,12 +84,13 @@ def read(
         aggregation: How attention becomes relevance; an extractive reader does not ask.
         precision: Of the reader's matrix products.
         attention: For each question, whether to tell what each answer token saw.
+        recent: What this reader encoded a moment ago, in this precision.
     """
     if isinstance(reader, ExtractiveReader):
         return _mark(reader, questions, passages, precision)
     counted = text_tokens(reader, questions, passages) if aggregation.input_tokens == "passage" else None
     with autocast(precision, reader.device):
-        fused = reader.fuse(reader.batch(questions, passages))
+        fused = recent.fuse(reader, questions, passages)
         relevance = fused_relevance(reader, fused, aggregation, counted=counted).tolist()
         labels = written_labels(reader, fused)
         readings = []
@@ -109,14 +112,20 @@ def read(
 
 @torch.inference_mode()
 def judge(
-    reader: Reader, question: str, passages: Sequence[Passage], *, aggregation: Aggregation, precision: Precision
+    reader: Reader,
+    question: str,
+    passages: Sequence[Passage],
+    *,
+    aggregation: Aggregation,
+    precision: Precision,
+    recent: RecentStates,
 ) -> list[float]:
     """Return the relevance of passages that nobody retrieved; the reader writes nothing it need not."""
     if isinstance(reader, ExtractiveReader):
         return list(_mark(reader, [question], [passages], precision)[0].relevance)
     counted = text_tokens(reader, [question], [passages]) if aggregation.input_tokens == "passage" else None
     with autocast(precision, reader.device):
-        fused = reader.fuse(reader.batch([question], [passages]))
+        fused = recent.fuse(reader, [question], [passages])
         return fused_relevance(reader, fused, aggregation, counted=counted)[0].tolist()
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
@@ -28,6 +27,7 @@ from dogeared.distill.sparsity import search_cost
 from dogeared.errors import TrainingError
 from dogeared.records import AnswerLikelihood, PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
+from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, train
 
@@ -197,7 +197,7 @@ def train_retriever(
     *,
     seed: int,
     folder: Path,
-    vectors: Float[np.ndarray, "corpus dim"] | None = None,
+    vectors: StoredVectors | None = None,
     likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> TrainingState:
     """Train a student in place.
@@ -272,7 +272,7 @@ def distillation_batch(
     corpus: Corpus,
     settings: RetrieverTraining,
     *,
-    vectors: Float[np.ndarray, "corpus dim"] | None = None,
+    vectors: StoredVectors | None = None,
     likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> DistillationBatch:
     """Tokenize questions, and passages unless their vectors are given, and lay out which belong together."""
@@ -295,7 +295,7 @@ def distillation_batch(
     return DistillationBatch(
         queries=encoder.query_chunks([question.text for question in questions], **size),
         passages=encoder.passage_chunks(corpus.passages(rows), **size) if vectors is None else (),
-        vectors=None if vectors is None else torch.tensor(vectors[rows], dtype=torch.float32),
+        vectors=None if vectors is None else torch.from_numpy(vectors.take(rows)),
         passage_rows=torch.tensor(rows),
         slots=(~torch.isneginf(grid)).flatten().nonzero().squeeze(1),
         relevance=grid,

@@ -1,0 +1,118 @@
+"""The steps that are measured, each in a process of its own, so that its peak of memory is its own.
+
+    python -m benchmarks.scale.steps STEP FOLDER NUM_PASSAGES DATA
+
+What a step wants from earlier ones lies in FOLDER. It prints one line of JSON.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from dogeared.data.corpus import Corpus, build_corpus
+from dogeared.data.formats import iter_passages, iter_questions
+from dogeared.records import Passage, Question
+from dogeared.retrieval.bm25 import BM25Retriever
+
+DIM = 384
+NUM_QUESTIONS = 1_000
+K = 100
+
+
+def read(folder: Path, num_passages: int, data: Path) -> None:
+    """From the packed file to a corpus."""
+    build_corpus(islice(iter_passages(data / "enwiki2015" / "psgs_w100.tsv.xz"), num_passages), folder / "corpus")
+
+
+def index(folder: Path, num_passages: int, data: Path) -> None:
+    """From a corpus to a BM25 index."""
+    (folder / "words").mkdir(exist_ok=True)
+    BM25Retriever.build(_passages(folder)).save(folder / "words")
+
+
+def words(folder: Path, num_passages: int, data: Path) -> None:
+    """A thousand questions, a hundred passages each, by BM25."""
+    found = BM25Retriever.load(folder / "words").retrieve(_questions(data), K)
+    assert len(found) == NUM_QUESTIONS
+
+
+def exact(folder: Path, num_passages: int, data: Path) -> None:
+    """A thousand vectors, a hundred nearest each, exactly; the vectors are random."""
+    import torch
+
+    from dogeared.retrieval.index import ExactIndex
+
+    torch.manual_seed(1)
+    queries = torch.nn.functional.normalize(torch.randn(NUM_QUESTIONS, DIM), dim=1)
+    scores, rows = ExactIndex.open(folder).search(queries, K)
+    assert scores.shape == rows.shape == (NUM_QUESTIONS, min(K, num_passages))
+
+
+def opening(folder: Path, num_passages: int, data: Path) -> None:
+    """Everything that a question needs but the models: passages, vectors, index by words."""
+    from dogeared.retrieval.index import ExactIndex
+
+    assert len(Corpus.open(folder / "corpus")) == len(ExactIndex.open(folder)) == num_passages
+    BM25Retriever.load(folder / "words")
+
+
+STEPS: dict[str, Callable[[Path, int, Path], None]] = {
+    "read": read,
+    "index": index,
+    "words": words,
+    "exact": exact,
+    "opening": opening,
+}
+
+
+def write_vectors(folder: Path, num_passages: int) -> None:
+    """Write random vectors of length 1, block by block."""
+    from dogeared.retrieval.index import VECTORS_FILE
+
+    draw = np.random.default_rng(0)
+    out = np.lib.format.open_memmap(folder / VECTORS_FILE, mode="w+", dtype=np.float32, shape=(num_passages, DIM))
+    for start in range(0, num_passages, 65_536):
+        block = draw.standard_normal((min(65_536, num_passages - start), DIM), dtype=np.float32)
+        out[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    out.flush()
+
+
+def _passages(folder: Path) -> Iterator[Passage]:
+    return (passage for batch in Corpus.open(folder / "corpus").iter_batches(4096) for passage in batch)
+
+
+def _questions(data: Path) -> list[Question]:
+    given = islice(iter_questions(data / "open_qa" / "dpr_trivia_dev.jsonl"), NUM_QUESTIONS)
+    return [one.question for one in given]
+
+
+def _peak_bytes() -> int:
+    """Return the most memory this process held; what the system counts for ``getrusage`` has the parent's in it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    """Do one step and say what it took; imports stand before the clock."""
+    name, folder, num_passages, data = sys.argv[1:]
+    if name in ("exact", "opening"):
+        import torch  # noqa: F401
+
+        import dogeared.retrieval.index  # noqa: F401
+    began, used = time.perf_counter(), time.process_time()
+    STEPS[name](Path(folder), int(num_passages), Path(data))
+    figures = {
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - used,
+        "peak_bytes": _peak_bytes(),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

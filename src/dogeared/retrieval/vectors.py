@@ -1,0 +1,113 @@
+"""Vectors on disk, one row a passage, memory-mapped: in float32, in half of that, or in a quarter.
+
+``float16`` keeps 11 bits of each number. ``int8`` keeps each vector as whole numbers from -127 to 127 and one scale, in
+a second file. Whatever is kept, what comes out is float32; float32 itself comes out as it lies in the file, uncopied.
+
+This module knows rows and numbers, no texts and no search.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dogeared.errors import ArtifactError
+from dogeared.storage import reserve
+
+__all__ = ["SCALES_FILE", "VECTORS_FILE", "StoredVectors", "VectorKind"]
+
+VECTORS_FILE = "vectors.npy"
+SCALES_FILE = "scales.npy"
+
+VectorKind = Literal["float32", "float16", "int8"]
+
+
+class StoredVectors:
+    """Vectors in an array, which may be memory-mapped.
+
+    Args:
+        vectors: In float32, float16, or int8.
+        scales: What each row of int8 is to be multiplied with.
+    """
+
+    def __init__(self, vectors: Float[np.ndarray, "rows dim"] | np.ndarray, scales: np.ndarray | None = None) -> None:
+        assert (scales is None) == (vectors.dtype != np.int8), "whole numbers have scales, nothing else has"
+        self.vectors = vectors
+        self.scales = scales
+
+    @classmethod
+    def open(cls, folder: Path) -> "StoredVectors":
+        """Open the vectors of an artifact without reading them.
+
+        Raises:
+            ArtifactError: There are none, or a file is cut.
+        """
+        try:
+            vectors = _mapped(folder / VECTORS_FILE)
+            return cls(vectors, _mapped(folder / SCALES_FILE) if vectors.dtype == np.int8 else None)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{folder / VECTORS_FILE}: expected vectors in numpy's format: {error}; delete {folder} to remake it"
+            ) from error
+
+    @classmethod
+    def create(cls, folder: Path, *, rows: int, dim: int, kind: VectorKind, go_on: bool = False) -> "StoredVectors":
+        """Make the files for so many vectors, or open them to go on; what is not put in is 0."""
+        mode = "r+" if go_on else "w+"
+        scales = None
+        if kind == "int8":
+            scales = np.lib.format.open_memmap(folder / SCALES_FILE, mode=mode, dtype=np.float32, shape=(rows,))
+        file = folder / VECTORS_FILE
+        vectors = np.lib.format.open_memmap(file, mode=mode, dtype=np.dtype(kind), shape=(rows, dim))
+        # It is written through memory: a disk that fills up under it would end the process without a word.
+        reserve(file, file.stat().st_size)
+        return cls(vectors, scales)
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return self.vectors.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return self.vectors.shape[1]
+
+    @property
+    def kind(self) -> VectorKind:
+        """How numbers are kept."""
+        return cast(VectorKind, self.vectors.dtype.name)
+
+    def put(self, rows: Sequence[int] | np.ndarray, vectors: Float[np.ndarray, "some dim"]) -> None:
+        """Write vectors into rows."""
+        if self.scales is not None:
+            scales = np.maximum(np.abs(vectors).max(axis=1, initial=0), np.finfo(np.float32).tiny) / 127
+            self.scales[rows] = scales
+            vectors = np.rint(vectors / scales[:, None])
+        self.vectors[rows] = vectors
+
+    def flush(self) -> None:
+        """Make sure that what was put is in the files."""
+        for part in (self.vectors, self.scales):
+            if isinstance(part, np.memmap):
+                part.flush()
+
+    def block(self, start: int, stop: int) -> Float[Tensor, "some dim"]:
+        """Return the vectors of neighbouring rows; of float32 the file's own memory, to be read only."""
+        part = torch.from_numpy(self.vectors[start:stop])
+        if self.scales is None:
+            return part.float()
+        return part.float().mul_(torch.from_numpy(self.scales[start:stop])[:, None])
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Float[np.ndarray, "some dim"]:
+        """Return a copy of the vectors of some rows, in the order asked for."""
+        part = np.asarray(self.vectors[rows], dtype=np.float32)
+        return part if self.scales is None else part * self.scales[rows][:, None]
+
+
+def _mapped(file: Path) -> np.ndarray:
+    # Copy-on-write: torch takes it without a copy and without a warning that it cannot be written.
+    return np.load(file, mmap_mode="c", allow_pickle=False)

@@ -1,0 +1,67 @@
+"""Vectors in three sizes: what comes out is what went in, within what each keeps."""
+
+import numpy as np
+import pytest
+import torch
+
+from dogeared.errors import ArtifactError
+from dogeared.retrieval.index import ExactIndex
+from dogeared.retrieval.vectors import SCALES_FILE, VECTORS_FILE, StoredVectors
+
+
+def written(folder, vectors, kind):
+    folder.mkdir()
+    stored = StoredVectors.create(folder, rows=len(vectors), dim=vectors.shape[1], kind=kind)
+    half = len(vectors) // 2
+    stored.put(range(half), vectors[:half])
+    stored.flush()
+    del stored
+    again = StoredVectors.create(folder, rows=len(vectors), dim=vectors.shape[1], kind=kind, go_on=True)
+    again.put(np.arange(half, len(vectors)), vectors[half:])
+    again.flush()
+    return StoredVectors.open(folder)
+
+
+@pytest.mark.parametrize(("kind", "error", "size"), [("float32", 0, 1), ("float16", 2**-11, 2), ("int8", 1 / 254, 4)])
+def test_what_comes_out_is_what_went_in(tmp_path, kind, error, size):
+    vectors = np.random.default_rng(0).standard_normal((301, 64)).astype(np.float32)
+    vectors[7] = 0
+    stored = written(tmp_path / kind, vectors, kind)
+    assert stored.kind == kind
+    assert len(stored) == 301
+    assert stored.dim == 64
+    bound = error * np.abs(vectors).max(axis=1, keepdims=True) + 1e-7
+    assert (np.abs(stored.take(range(301)) - vectors) <= bound).all()
+    block = stored.block(100, 120)
+    assert block.dtype == torch.float32
+    np.testing.assert_array_equal(block.numpy(), stored.take(range(100, 120)))
+    assert stored.take([5, 3, 5]).tolist() == [stored.take([row])[0].tolist() for row in (5, 3, 5)]
+    total = sum(
+        (tmp_path / kind / name).stat().st_size
+        for name in (VECTORS_FILE, SCALES_FILE)
+        if kind == "int8" or name == VECTORS_FILE
+    )
+    assert total == pytest.approx(301 * 64 * 4 / size, rel=0.1)
+
+
+def test_float32_is_not_copied(tmp_path):
+    stored = written(tmp_path / "a", np.ones((10, 4), dtype=np.float32), "float32")
+    assert stored.block(2, 5).data_ptr() == stored.vectors[2:5].ctypes.data
+
+
+@pytest.mark.parametrize(("kind", "least"), [("float16", 0.99), ("int8", 0.93)])
+def test_small_vectors_find_what_large_ones_find(tmp_path, kind, least):
+    draw = np.random.default_rng(1)
+    vectors, queries = draw.standard_normal((3000, 64)).astype(np.float32), draw.standard_normal((20, 64))
+    queries = torch.from_numpy(queries.astype(np.float32))
+    _, exact = ExactIndex(vectors).search(queries, 20)
+    _, found = ExactIndex(written(tmp_path / kind, vectors, kind)).search(queries, 20)
+    shared = [len(set(a) & set(b)) / 20 for a, b in zip(exact.tolist(), found.tolist(), strict=True)]
+    assert np.mean(shared) >= least
+
+
+def test_missing_scales_are_told(tmp_path):
+    written(tmp_path / "a", np.ones((10, 4), dtype=np.float32), "int8")
+    (tmp_path / "a" / SCALES_FILE).unlink()
+    with pytest.raises(ArtifactError, match="expected vectors"):
+        StoredVectors.open(tmp_path / "a")

@@ -1,0 +1,46 @@
+"""The benchmarks of searching and of a large corpus run, and compare like with like."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from benchmarks.scale.plot import draw
+from benchmarks.scale.steps import STEPS
+from benchmarks.speed import search
+from benchmarks.speed.rows import Options
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+def test_searches_are_compared_by_recall(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(search, "matrix_rate", lambda *_, **__: 1e11)
+    options = Options(scratch=tmp_path, data=DATA, quick=True, repeats=1, clock=time.perf_counter)
+    rows = search.measure(options)
+    assert rows.keys() == {"search", "search_float16", "search_int8", "search_ivfpq", "search_hnsw"}
+    recall = {name: row.figures["recall"] for name, row in rows.items()}
+    assert recall["search"] == 1
+    assert all(value > 0.8 for value in recall.values())
+    size = {name: row.figures["bytes_a_vector"] for name, row in rows.items()}
+    assert size["search"] > 1.9 * size["search_float16"] > 3.5 * size["search_int8"]
+
+
+def test_a_step_of_scale_is_measured_in_a_process_of_its_own(tmp_path):
+    if not (DATA / "enwiki2015").is_dir():
+        pytest.skip(f"{DATA} is not there")
+    command = [sys.executable, "-m", "benchmarks.scale.steps", "read", str(tmp_path), "50", str(DATA)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    figures = json.loads(done.stdout)
+    assert figures["peak_bytes"] > 10e6
+    assert figures["seconds"] > 0
+
+
+def test_the_plot_has_a_line_for_each_step():
+    figure = {"seconds": 1.0, "cpu_seconds": 2.0, "peak_bytes": 3e8}
+    picture = draw({name: {"10": figure, "1000": figure} for name in STEPS})
+    assert picture.count("<polyline") == 2 * len(STEPS)
+    assert picture.startswith("<svg")
