@@ -5,6 +5,7 @@ of all tokens, the end token too, so that among the listed ones it is the reader
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -57,7 +58,8 @@ def choice_likelihoods(
     with autocast(precision, reader.device):
         fused = reader.fuse(reader.batch([question], [list(passages)]))
     owner = torch.zeros(len(choices), dtype=torch.long, device=reader.device)
-    states = select_states(fused, owner, fused.mask[owner])
+    # The decoder is run in float32: what tells choices apart is small beside what bfloat16 rounds away.
+    states = select_states(replace(fused, states=fused.states.float()), owner, fused.mask[owner])
     likely = answer_log_likelihood(reader, states, labels)
     assert bool((labels != IGNORED_LABEL).any(dim=1).all()), "every choice has a token"
     return likely.double().sum(dim=1).cpu()
