@@ -55,7 +55,7 @@ def measure(options: Options) -> dict[str, Row]:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            return float(loss)
+            return loss.item()
 
         return step
 
@@ -80,7 +80,7 @@ def measure(options: Options) -> dict[str, Row]:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            return float(loss)
+            return loss.item()
 
         return step
 
