@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,24 +97,26 @@ def test_the_room_for_vectors_is_taken_before_they_are_written(small_disk: Path)
     assert (small_disk / "vectors.npy").stat().st_blocks * 512 >= 1 << 20
 
 
-@pytest.fixture
+@contextmanager
 def short_files() -> Iterator[None]:
-    """No file of this process may grow over 1,000 bytes, as under a quota."""
+    """No file of this process may grow over 1,000 bytes, as under a quota: not the one either that tests report to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_limit_of_files_is_told_and_leaves_the_old_content(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_limit_of_files_is_told_and_leaves_the_old_content(tmp_path: Path) -> None:
     write_atomically(tmp_path / "state.json", "old")
-    request.getfixturevalue("short_files")
-    with pytest.raises(ResourceError, match="a file may not grow more"):
-        write_atomically(tmp_path / "state.json", "x" * 5000)
-    with pytest.raises(ResourceError, match="a file may not grow more"):
-        fill(tmp_path / "a", 5000)
+    with short_files():
+        with pytest.raises(ResourceError, match="a file may not grow more"):
+            write_atomically(tmp_path / "state.json", "x" * 5000)
+        with pytest.raises(ResourceError, match="a file may not grow more"):
+            fill(tmp_path / "a", 5000)
     assert (tmp_path / "state.json").read_text() == "old"
     assert not (tmp_path / "a").exists()
 
