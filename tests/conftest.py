@@ -6,6 +6,7 @@ Nothing is downloaded and nothing is good: the models know nothing, so that only
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ TINY_OVERRIDES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _quiet_afterwards() -> Iterator[None]:
+@contextmanager
+def _logs_and_bars_as_before() -> Iterator[None]:
     """Take back what a command of the command line did to logs and bars, which outlive it in a test's process."""
     logger = logging.getLogger("dogeared")
     handlers, level, listener = logger.handlers[:], logger.level, progress._listener.get()
@@ -42,6 +43,19 @@ def _quiet_afterwards() -> Iterator[None]:
     logger.handlers[:] = handlers
     logger.setLevel(level)
     progress.report_to(listener)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_after_a_test() -> Iterator[None]:
+    with _logs_and_bars_as_before():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet_after_a_module() -> Iterator[None]:
+    """A module's fixture that calls a command does so before its first test begins."""
+    with _logs_and_bars_as_before():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -210,8 +210,7 @@ def test_settings_refuse_other_formulas():
 def test_building_and_retrieving_show_no_progress_bar(capfd, caplog):
     with caplog.at_level(logging.INFO, logger="dogeared"):
         retrieve(BM25Retriever.build(PASSAGES), "river")
-    shown = "".join(capfd.readouterr())
-    assert not any(sign in shown for sign in ("it/s", "%|", "\r")), shown
+    assert capfd.readouterr() == ("", "")
     assert any("4 passages" in record.getMessage() for record in caplog.records)
 
 
