@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import PreTrainedModel
 
 from dogeared.attention import attend
+from dogeared.reader.copying import CopyingDecoder, make_copying_reader
 from tiny_readers import PASSAGES, QUESTIONS, tiny_reader
 
 
@@ -122,15 +122,23 @@ def test_a_model_learns_by_it_as_by_the_library(kind, precision, tmp_path):
     batch = reader.batch(QUESTIONS[:2], [PASSAGES, PASSAGES[:1]], answers=["red", "green fox"])
     gradients = []
     for implementation in ("dogeared_sdpa", "sdpa"):
-        for part in reader.model.modules():
-            if isinstance(part, PreTrainedModel):
-                part.config._attn_implementation = implementation
+        for layer in reader.model.modules():
+            if hasattr(layer, "config"):
+                layer.config._attn_implementation = implementation
         reader.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             reader(batch).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in reader.parameters() if p.grad is not None]))
     ours, library = gradients
     assert (ours - library).norm() < (1e-5 if precision == torch.float32 else 3e-2) * library.norm()
+
+
+def test_every_layer_of_a_model_made_of_two_attends_by_it():
+    texts = ["some words to read the probes off", "and some more"]
+    reader = make_copying_reader("demo:encoder", texts, decoder=CopyingDecoder(heads=4))
+    layers = [layer for layer in reader.model.modules() if hasattr(layer, "config")]
+    assert len({id(layer.config) for layer in layers}) > 2, "the halves keep their own"
+    assert {layer.config._attn_implementation for layer in layers} == {"dogeared_sdpa"}
 
 
 _WHERE = torch.where
