@@ -168,24 +168,33 @@ class _BackByProducts(torch.autograd.Function):
     ) -> Tensor:
         added = _together(mask, position_bias)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=added, scale=scaling)
-        ctx.save_for_backward(query, key, value, attended, added)
+        ctx.save_for_backward(query, key, value, added)
         ctx.scaling = scaling
         ctx.bias = position_bias.shape, position_bias.dtype
         return attended
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, attended, added = ctx.saved_tensors
-        weights = (query @ key.transpose(-1, -2)).mul_(ctx.scaling).add_(added).softmax(dim=-1)
-        of_value = weights.transpose(-1, -2) @ gradients[0]
-        # Of the softmax: its output times what its gradient has above the mean, which is known from what came out.
-        of_scores = gradients[0] @ value.transpose(-1, -2)
-        of_scores.sub_((gradients[0] * attended).sum(dim=-1, keepdim=True)).mul_(weights)
+        query, key, value, added = ctx.saved_tensors
+        batch, heads, length, keys = *query.shape[:3], key.shape[2]
+        # Products of matrices that lie in one piece take half the time, and copying them into one a quarter of it.
+        query, key, value, gradient = (part.contiguous().flatten(0, 1) for part in (query, key, value, gradients[0]))
+        added = added.expand(batch, heads, length, keys).reshape(-1, length, keys)
+        weights = torch.baddbmm(added, query, _turned(key), alpha=ctx.scaling).softmax(dim=-1)
+        of_value = _turned(weights) @ gradient
+        of_scores = torch._softmax_backward_data(gradient @ _turned(value), weights, -1, weights.dtype)
+        of_query = (of_scores @ key).mul_(ctx.scaling)
+        of_key = (_turned(of_scores) @ query).mul_(ctx.scaling)
+        of_query, of_key, of_value, of_scores = (
+            part.unflatten(0, (batch, heads)) for part in (of_query, of_key, of_value, of_scores)
+        )
         shape, dtype = ctx.bias
         of_bias = of_scores.sum_to_size(shape).to(dtype) if ctx.needs_input_grad[4] else None
-        of_query = (of_scores @ key).mul_(ctx.scaling)
-        of_key = (of_scores.transpose(-1, -2) @ query).mul_(ctx.scaling)
         return of_query, of_key, of_value, None, of_bias, None
+
+
+def _turned(matrices: Tensor) -> Tensor:
+    return matrices.transpose(-1, -2).contiguous()
 
 
 _last_mask: tuple[weakref.ref[Tensor], weakref.ref[Tensor], Tensor] | None = None
