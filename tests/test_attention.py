@@ -30,9 +30,10 @@ def test_attention_is_that_of_a_loop(with_bias):
 
 
 @pytest.mark.parametrize("with_mask", [False, True])
-def test_gradients_in_bfloat16_are_those_in_float32(with_mask):
+@pytest.mark.parametrize("dim", [16, 64])
+def test_gradients_in_bfloat16_are_those_in_float32(with_mask, dim):
     torch.manual_seed(0)
-    parts = [torch.randn(2, 3, 40, 16) for _ in range(3)]
+    parts = [torch.randn(2, 3, 40, dim) for _ in range(3)]
     mask = (torch.arange(40) < torch.tensor([40, 25])[:, None])[:, None, None, :].expand(2, 1, 40, 40)
     module = torch.nn.Identity()
     module.is_causal = False
@@ -41,7 +42,7 @@ def test_gradients_in_bfloat16_are_those_in_float32(with_mask):
         leaves = [part.clone().requires_grad_() for part in parts]
         inputs = [leaf.to(dtype) for leaf in leaves]
         attended, _ = attend(module, *inputs, attention_mask=mask if with_mask else None, scaling=0.25)
-        (attended.float() * torch.linspace(-1, 1, 16)).sum().backward()
+        (attended.float() * torch.linspace(-1, 1, dim)).sum().backward()
         return attended.detach().float(), *(leaf.grad for leaf in leaves)
 
     for rounded, exact in zip(run(torch.bfloat16), run(torch.float32), strict=True):
