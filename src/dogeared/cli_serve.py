@@ -31,6 +31,12 @@ def serve(
     max_waiting: Annotated[int, typer.Option(min=1, help="How many requests may wait; others get a 429.")] = 64,
     max_batch: Annotated[int, typer.Option(min=1, help="How many requests are done together.")] = 16,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that a request may take.")] = 60.0,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that the service may be asked by, given once for each. On loopback others are refused."
+        ),
+    ] = None,
     hybrid: Hybrid = False,
 ) -> None:
     """Serve the best round of a run over HTTP, with a page to look at."""
@@ -45,7 +51,13 @@ def serve(
         raise ConfigError(
             f'dogeared serve needs {error.name}, which is not installed: pip install "dogeared[serve]"'
         ) from error
-    settings = ServingSettings(token=token, max_waiting=max_waiting, max_batch=max_batch, timeout_seconds=timeout)
+    settings = ServingSettings(
+        token=token,
+        max_waiting=max_waiting,
+        max_batch=max_batch,
+        timeout_seconds=timeout,
+        hosts=tuple(allow_host or ()),
+    )
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     serve_run(folder, host=host, port=port, hybrid=hybrid, settings=settings)
 

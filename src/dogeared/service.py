@@ -10,10 +10,9 @@ There is no HTTP here, no argument parsing, no training and no printing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Literal
 
 import torch
 
@@ -21,83 +20,23 @@ from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.errors import ArtifactError, DataError
-from dogeared.pipeline.config import Experiment
-from dogeared.pipeline.dataset import Dataset
-from dogeared.pipeline.hybrids import load_hybrid
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.reranking import Reranking, load_reranker
 from dogeared.pipeline.results import read_experiment, read_results
 from dogeared.pipeline.selection import Name
-from dogeared.pipeline.starts import load_start
-from dogeared.pipeline.steps import load_reader, load_retriever
+from dogeared.pipeline.steps import load_reader
 from dogeared.reader.answering import questions_per_batch
 from dogeared.reader.kinds import Reader
 from dogeared.records import Passage, Question
 from dogeared.retrieval.base import Retriever
 from dogeared.retrieval.dense import DenseRetriever
+from dogeared.serving.answered import Answered, Asked, Found, Side
 from dogeared.serving.choices import choice_likelihoods
-from dogeared.serving.reading import PassageAttention, judge, read
+from dogeared.serving.reading import judge, read
 from dogeared.serving.recent import RecentStates
+from dogeared.serving.searched import Searched, load_searched
 
 __all__ = ["Answered", "Asked", "Found", "QuestionAnswering", "Side"]
-
-Side = Literal["before", "after"]
-"""Which retriever: the one that the run started from, or that of its best round."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """A question as it is asked.
-
-    Attributes:
-        question: Any text that is not blank.
-        k: How many passages; as many as the reader was trained with where None. More cost more, linearly.
-        side: Which retriever finds them.
-        attention: Whether to tell what each answer token saw.
-    """
-
-    question: str
-    k: int | None = None
-    side: Side = "after"
-    attention: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """A passage that was retrieved for a question.
-
-    Attributes:
-        passage: The passage.
-        score: The retriever's; comparable within one question only.
-        relevance: The reader's; comparable within one question only. None where no reader was asked.
-        attention: What each answer token saw of it; None where nobody asked or the reader has no decoder.
-    """
-
-    passage: Passage
-    score: float
-    relevance: float | None = None
-    attention: PassageAttention | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
-    """A question with its answer and what it was read from.
-
-    Attributes:
-        question: As it was asked, without surrounding space.
-        answer: What the reader wrote; may be empty.
-        passages: All that the reader read, best first.
-        confidence: How sure the reader was, from 0 to 1.
-        side: Which retriever found the passages.
-        answer_tokens: The answer token by token, the end token too; empty where attention was not asked for.
-    """
-
-    question: str
-    answer: str
-    passages: tuple[Found, ...]
-    confidence: float
-    side: Side = "after"
-    answer_tokens: tuple[str, ...] = ()
 
 
 class QuestionAnswering:
@@ -112,6 +51,9 @@ class QuestionAnswering:
         precision: Of the reader's matrix products.
         before: What the run started from, to compare with; None where nobody will, or there is none.
         reranker: Puts passages in order before the reader reads; None where the reader was trained without.
+
+    Attributes:
+        edited: Which change of the passages, by ``add-passages`` or ``remove-passages``, is searched in; None for none.
     """
 
     def __init__(
@@ -127,6 +69,7 @@ class QuestionAnswering:
         reranker: Reranking | None = None,
     ) -> None:
         self.round: Name = round
+        self.edited: Path | None = None
         self._retriever = retriever
         self._before = before
         self._reranker = reranker
@@ -152,24 +95,32 @@ class QuestionAnswering:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
                 questions and finds nothing for new ones, or is by words already and cannot be made a hybrid.
         """
-        run = RunFolder(folder).as_edited()
+        run = RunFolder(folder)
         best: Name = read_results(run)["best"]
         experiment = read_experiment(run)
-        retriever = _load_retriever(run, best, experiment)
-        if hybrid:
-            retriever = load_hybrid(run, best, retriever, experiment)
+        searched = load_searched(run, best, hybrid=hybrid, both=both)
         reader_round = run.round(0 if best == "untouched" else best)
-        before = load_start(run, experiment) if both and experiment.start != "given" else None
-        return cls(
-            retriever=retriever,
-            before=before,
+        opened = cls(
+            retriever=searched.retriever,
+            before=searched.before,
             reader=load_reader(reader_round.reader, experiment),
-            corpus=Dataset.open(run.data).corpus,
+            corpus=searched.corpus,
             round=best,
             aggregation=experiment.relevance,
             precision=experiment.reader_training.precision,
             reranker=load_reranker(experiment),
         )
+        opened.edited = searched.edited
+        return opened
+
+    def search_in(self, searched: Searched) -> None:
+        """Search in other passages from now on; the reader stays.
+
+        Questions that are being answered are answered from the old ones, those that come after from the new.
+        """
+        with self._models:
+            self._retriever, self._before, self._corpus = searched.retriever, searched.before, searched.corpus
+            self.edited = searched.edited
 
     @property
     def retriever_name(self) -> str:
@@ -366,13 +317,6 @@ class QuestionAnswering:
                 )
             )
         return answered
-
-
-def _load_retriever(run: RunFolder, best: Name, experiment: Experiment) -> Retriever:
-    if best == 0:
-        return load_start(run, experiment)
-    here = run.untouched if best == "untouched" else run.round(best)
-    return load_retriever(data=run.data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)
 
 
 def _checked(question: str, k: int | None) -> str:

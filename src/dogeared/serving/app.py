@@ -36,7 +36,7 @@ _MEDIA_TYPES |= {".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorResponse, "description": text}
     for status, text in {
-        400: "No JSON, or this run has nothing of the kind.",
+        400: "No JSON, this run has nothing of the kind, or the service may not be asked by this Host.",
         401: "The token is missing or wrong.",
         408: "The body took too long to arrive.",
         413: "The body is too large.",
@@ -65,6 +65,10 @@ class ServingSettings(Settings):
     """How many requests are done together."""
     timeout_seconds: float = 60.0
     """The longest wait for an answer, and for a body."""
+    head_seconds: float = 10.0
+    """The longest wait for a request's headers."""
+    hosts: tuple[str, ...] = ()
+    """The names that the service may be asked by (the Host header, without a port); none to let any pass."""
 
 
 def create_app(
@@ -112,6 +116,7 @@ def create_app(
         token=settings.token,
         max_body_bytes=settings.max_body_bytes,
         body_seconds=settings.timeout_seconds,
+        hosts=settings.hosts,
         paths=api | pages | {"/openapi.json"},
         metrics=metrics,
     )

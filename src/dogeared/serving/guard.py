@@ -1,4 +1,4 @@
-"""What stands before the endpoints: who may ask, how much may be sent, and what a browser may load.
+"""What stands before the endpoints: who may ask and by which name, how much may be sent, and what a browser may load.
 
 A body is read whole, up to the limit and in time, before an endpoint sees any of it. The page, ``/healthz``
 and files of the page need no token: they hold nothing of the run.
@@ -33,6 +33,7 @@ class Guard:
         token: What a request must bear; None to let everybody ask.
         max_body_bytes: The longest body.
         body_seconds: How long sending it may take.
+        hosts: The names that the service may be asked by; none to let any pass.
         paths: The paths that are counted by name.
         metrics: Where requests are counted.
     """
@@ -44,6 +45,7 @@ class Guard:
         token: str | None,
         max_body_bytes: int,
         body_seconds: float,
+        hosts: Collection[str],
         paths: Collection[str],
         metrics: Metrics,
     ) -> None:
@@ -51,6 +53,7 @@ class Guard:
         self._token = None if token is None else f"Bearer {token}".encode()
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._paths = frozenset(paths)
         self._metrics = metrics
 
@@ -78,6 +81,10 @@ class Guard:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        if self._hosts and (host := _without_port(headers.get("host", ""))) not in self._hosts:
+            message = f"this service may not be asked by the name {host[:200]!r}; --allow-host lets a name in"
+            await error_response(400, "wrong_host", message)(scope, receive, send)
+            return
         if self._token is not None and scope["path"].startswith(_SECRET_PATHS):
             given = headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, self._token):
@@ -118,6 +125,12 @@ class Guard:
                 return None
             if message["type"] != "http.request" or not message.get("more_body", False):
                 return bytes(body)
+
+
+def _without_port(host: str) -> str:
+    """Cut the port off a Host header; an address of IPv6 stands in brackets."""
+    address, bracket, _ = host.partition("]")
+    return (address + bracket if bracket else host.partition(":")[0]).strip().lower()
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], "asyncio.Future[Message]"] | Receive:

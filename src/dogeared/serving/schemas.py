@@ -32,14 +32,21 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 RetrieverSide = Literal["before", "after"]
 
 
-def _model(example: dict[str, Any], *, extra: Literal["forbid", "ignore"] = "forbid") -> ConfigDict:
-    return ConfigDict(extra=extra, json_schema_extra={"examples": [example]})
+_AFTER = {"side": "after", "name": "demo:encoder", "round": 2}
+_FOUND = {"rank": 1, "id": "p1", "title": "Marie Curie", "text": "She was born in Warsaw.", "score": 0.71}
+
+
+def _model(*examples: dict[str, Any], extra: Literal["forbid", "ignore"] = "forbid") -> ConfigDict:
+    return ConfigDict(extra=extra, json_schema_extra={"examples": list(examples)})
 
 
 class AskRequest(BaseModel):
     """A question to answer."""
 
-    model_config = _model({"question": "Where was Marie Curie born?", "num_passages": 5, "retriever": "after"})
+    model_config = _model(
+        {"question": "Where was Marie Curie born?"},
+        {"question": "Where was Marie Curie born?", "num_passages": 5, "retriever": "before", "token_relevance": False},
+    )
 
     question: Question
     num_passages: int | None = Field(default=None, ge=1, le=MAX_PASSAGES)
@@ -87,6 +94,29 @@ class ReadPassage(FoundPassage):
 class AskResponse(BaseModel):
     """An answer, or that there is none of which the reader is sure enough."""
 
+    model_config = _model(
+        {
+            "question": "Where was Marie Curie born?",
+            "found": True,
+            "answer": "Warsaw",
+            "candidate": "Warsaw",
+            "confidence": 0.83,
+            "threshold": 0.41,
+            "retriever": _AFTER,
+            "answer_tokens": ["Warsaw", "</s>"],
+            "passages": [
+                {
+                    **_FOUND,
+                    "relevance": 2.4,
+                    "words": [[0, 3], [4, 7], [8, 12], [13, 15], [16, 23]],
+                    "token_share": [1.0, 1.0],
+                    "token_relevance": [[0.02, 0.05, 0.1, 0.02, 0.6], [0.1, 0.1, 0.1, 0.1, 0.2]],
+                }
+            ],
+        },
+        extra="ignore",
+    )
+
     question: str
     found: bool
     answer: str | None
@@ -101,6 +131,10 @@ class AskResponse(BaseModel):
 class SearchResponse(BaseModel):
     """What was found."""
 
+    model_config = _model(
+        {"question": "Where was Marie Curie born?", "retriever": _AFTER, "passages": [_FOUND]}, extra="ignore"
+    )
+
     question: str
     retriever: UsedRetriever
     passages: list[FoundPassage]
@@ -109,7 +143,11 @@ class SearchResponse(BaseModel):
 class EmbeddingsRequest(BaseModel):
     """Texts to encode, in the shape of OpenAI's API; ``input_type`` is ours."""
 
-    model_config = _model({"input": ["Where was Marie Curie born?"], "input_type": "query"}, extra="ignore")
+    model_config = _model(
+        {"input": "Where was Marie Curie born?"},
+        {"input": ["She was born in Warsaw."], "input_type": "passage", "encoding_format": "base64"},
+        extra="ignore",
+    )
 
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
     model: str | None = Field(default=None, max_length=200)
@@ -135,6 +173,16 @@ class Usage(BaseModel):
 class EmbeddingsResponse(BaseModel):
     """Vectors in the order of the texts."""
 
+    model_config = _model(
+        {
+            "object": "list",
+            "model": "demo:encoder",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.12, -0.4, 0.91]}],
+            "usage": {"prompt_tokens": 5, "total_tokens": 5},
+        },
+        extra="ignore",
+    )
+
     object: Literal["list"] = "list"
     model: str
     data: list[Embedding]
@@ -155,6 +203,11 @@ class RerankRequest(BaseModel):
 
     model_config = _model(
         {"query": "Where was Marie Curie born?", "documents": ["She was born in Warsaw.", "It rained."], "top_n": 1},
+        {
+            "query": "Where was Marie Curie born?",
+            "documents": [{"text": "She was born in Warsaw.", "title": "Marie Curie"}, {"text": "It rained."}],
+            "return_documents": True,
+        },
         extra="ignore",
     )
 
@@ -182,6 +235,14 @@ class RerankResult(BaseModel):
 class RerankResponse(BaseModel):
     """Best first."""
 
+    model_config = _model(
+        {
+            "model": "reader",
+            "results": [{"index": 0, "relevance_score": 0.93, "document": {"text": "She was born in Warsaw."}}],
+        },
+        extra="ignore",
+    )
+
     model: str
     results: list[RerankResult]
 
@@ -195,10 +256,11 @@ class SplitMeasures(BaseModel):
 
 
 class Round(BaseModel):
-    """One round in numbers."""
+    """One round in numbers; ``reranked`` is null where nothing was re-ranked."""
 
     round: int | Literal["untouched"]
     retriever: SplitMeasures
+    reranked: SplitMeasures | None = None
     reader: SplitMeasures
     teacher_check: dict[str, Any] | None
     agreement: dict[str, Any] | None
@@ -214,6 +276,28 @@ class Retrievers(BaseModel):
 class RoundsResponse(BaseModel):
     """The run in numbers."""
 
+    model_config = _model(
+        {
+            "best": 2,
+            "improved": True,
+            "selected_by": "answer_success@5",
+            "stopped": "all rounds asked for are done",
+            "retrievers": {"before": {"side": "before", "name": "bm25", "round": 0}, "after": _AFTER},
+            "threshold": 0.41,
+            "rounds": [
+                {
+                    "round": 0,
+                    "retriever": {"name": "bm25", "dev": {"success@1": 0.15}, "test": {"success@1": 0.15}},
+                    "reranked": None,
+                    "reader": {"dev": {"em": 0.82}, "test": {"em": 0.84}},
+                    "teacher_check": {"mrr_teacher": 0.9, "mrr_retrieval": 0.4, "warnings": []},
+                    "agreement": {"overlap@5": 0.61},
+                }
+            ],
+        },
+        extra="ignore",
+    )
+
     best: int | Literal["untouched"]
     improved: bool
     selected_by: str
@@ -225,6 +309,8 @@ class RoundsResponse(BaseModel):
 
 class Health(BaseModel):
     """Whether questions are taken."""
+
+    model_config = _model({"status": "ok"}, extra="ignore")
 
     status: Literal["ok"]
 

@@ -1,19 +1,25 @@
 """Open a run and serve it until somebody says stop.
 
+On loopback only requests that call this machine by its own names are let in: a page from elsewhere whose name was made
+to lead here (DNS rebinding) cannot read what the service says.
 On SIGTERM or Ctrl-C no more connections are taken, what was asked is answered, and the process ends.
 """
 
 import ipaddress
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from dogeared.service import QuestionAnswering
 from dogeared.serving.app import ServingSettings, create_app
+from dogeared.serving.patience import patient_protocol
 from dogeared.serving.threshold import find_threshold
+from dogeared.serving.watch import PassageWatch
 
-__all__ = ["is_loopback", "serve"]
+__all__ = ["hosts_let_in", "is_loopback", "make_server", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +38,45 @@ def serve(folder: Path, *, host: str, port: int, hybrid: bool, settings: Serving
             "ask; set DOGEARED_TOKEN, or stay on 127.0.0.1",
             host,
         )
+    settings = settings.model_copy(update={"hosts": hosts_let_in(host, settings.hosts)})
     app = create_app(folder, service, threshold=threshold, settings=settings)
-    server = uvicorn.Server(
+    server = make_server(app, host=host, port=port, settings=settings)
+    try:
+        with PassageWatch(folder, service, hybrid=hybrid):
+            server.run()
+    except KeyboardInterrupt:
+        logger.info("stopped")
+
+
+def make_server(app: FastAPI, *, host: str, port: int, settings: ServingSettings) -> uvicorn.Server:
+    """Make the server of an application, ready to run."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=patient_protocol(settings.head_seconds),
+            ws="none",
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
         )
     )
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        logger.info("stopped")
+
+
+def hosts_let_in(host: str, named: Sequence[str]) -> tuple[str, ...]:
+    """Say by which names of this machine a service may be asked; by any where none is said.
+
+    >>> hosts_let_in("127.0.0.1", ["search.example.org"])
+    ('search.example.org', '127.0.0.1', '[::1]', 'localhost')
+    >>> hosts_let_in("0.0.0.0", [])
+    ()
+    """
+    if not is_loopback(host):
+        return tuple(named)
+    bound = f"[{host}]" if ":" in host else host
+    return tuple(dict.fromkeys((*named, bound, "127.0.0.1", "[::1]", "localhost")))
 
 
 def is_loopback(host: str) -> bool:

@@ -48,14 +48,14 @@ def rounds_json(run: RunFolder, service: QuestionAnswering, threshold: float | N
     results = read_results(run)
     untouched = dict(results["untouched"])
     nothing = {"dev": None, "test": None}
-    first = {"round": "untouched", "retriever": untouched, "reader": nothing, "teacher_check": None, "agreement": None}
+    first = {"round": "untouched", "retriever": untouched, "reader": nothing}
     sides: tuple[Side, ...] = ("before", "after")
-    keys = ("round", "retriever", "reader", "teacher_check", "agreement")
+    keys = ("round", "retriever", "reranked", "reader", "teacher_check", "agreement")
     return {
         **{key: results[key] for key in ("best", "improved", "selected_by", "stopped")},
         "retrievers": {side: retriever_json(service, side) if side in service.sides else None for side in sides},
         "threshold": threshold,
-        "rounds": [first, *({key: one.get(key) for key in keys} for one in results["rounds"])],
+        "rounds": [{key: one.get(key) for key in keys} for one in (first, *results["rounds"])],
     }
 
 
