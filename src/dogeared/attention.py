@@ -197,7 +197,7 @@ class _BackByProducts(torch.autograd.Function):
         )
         weights = torch.baddbmm(added, query, _turned(key), alpha=ctx.scaling).softmax(dim=-1)
         of_value = _turned(weights) @ gradient
-        of_scores = torch._softmax_backward_data(gradient @ _turned(value), weights, -1, weights.dtype)
+        of_scores = torch.ops.aten._softmax_backward_data(gradient @ _turned(value), weights, -1, weights.dtype)
         of_query = (of_scores @ key).mul_(ctx.scaling)
         of_key = (_turned(of_scores) @ query).mul_(ctx.scaling)
         of_query, of_key, of_value, of_scores = (

@@ -27,6 +27,20 @@ def test_a_name_or_number_inside_a_sentence_is_left_out():
     assert by_answer["Warsaw"] == f"She was born in {BLANK} to a teacher of physics."
 
 
+def test_a_chinese_sentence_ends_at_its_own_mark_and_needs_blanks():
+    text = "她于 1903 年 获得 诺贝尔 奖 。他出生于1867年。第 49 届 比赛 以 20 比 18 结束！以后没有了"  # noqa: RUF001
+    passage = Passage(id="zh", title="", text=text)
+    asked = [given.question.text for given in cloze_questions([passage], seed=0, per_passage=9)]
+    assert sorted(asked) == sorted(
+        [
+            f"她于 {BLANK} 年 获得 诺贝尔 奖 。",
+            f"第 {BLANK} 届 比赛 以 20 比 18 结束！",  # noqa: RUF001
+            f"第 49 届 比赛 以 {BLANK} 比 18 结束！",  # noqa: RUF001
+            f"第 49 届 比赛 以 20 比 {BLANK} 结束！",  # noqa: RUF001
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("sentence", "spans"),
     [

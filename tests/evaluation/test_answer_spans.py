@@ -18,6 +18,10 @@ from dogeared.evaluation.answers import answer_spans, has_answer
         (["a b", "b c"], "a b c", "en", ["a b c"]),
         (["北京"], "首都是北京。", "zh", ["北京"]),
         (["AB"], "这是\uff21\uff22公司", "zh", ["\uff21\uff22"]),
+        (["ガイド"], "東京ｶﾞｲﾄﾞです", "ja", ["ｶﾞｲﾄﾞ"]),
+        (["ﾊﾟﾘ"], "花のパリ、パ", "ja", ["パリ"]),
+        (["パリ"], "花のハ\u309aリ", "ja", ["ハ\u309aリ"]),
+        (["a\u0323\u0301"], "x a\u0301\u0323 y", "en", ["a\u0301\u0323"]),
         (["", " "], "anything", "en", []),
         ([], "anything", "en", []),
     ],
@@ -27,9 +31,9 @@ def test_an_answer_is_marked_where_it_stands(answers, text, language, marked):
 
 
 @given(
-    st.lists(st.text("aAb é.\u0301 京1", max_size=4), max_size=3),
-    st.text("aAb é. 京1", max_size=30),
-    st.sampled_from(["en", "zh"]),
+    st.lists(st.text("aAb é.\u0301\u0323 京1ｶﾞﾊﾟガー\u3099", max_size=4), max_size=3),
+    st.text("aAb é.\u0301\u0323 京1ｶﾞﾊﾟガー\u3099\r\n", max_size=30),
+    st.sampled_from(["en", "zh", "ja"]),
 )
 def test_there_is_a_mark_exactly_where_an_answer_counts(answers, text, language):
     spans = answer_spans(answers, text, language)

@@ -23,7 +23,7 @@ __all__ = ["BLANK", "cloze_questions"]
 BLANK = "____"
 """What stands in a question where the answer was."""
 
-_SENTENCE = regex.compile(r"[^.!?]+(?:[.!?](?!\s)[^.!?]*)*[.!?]?")
+_SENTENCE = regex.compile(r"[^.!?。！？]+(?:[.!?](?!\s)[^.!?。！？]*)*[.!?。！？]?")  # noqa: RUF001 - Chinese marks
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _DAY = rf"(?:\d{{1,2}} {_MONTH}|{_MONTH} \d{{1,2}})"
 _DATE = rf"(?:{_DAY},? \d{{3,4}}|{_MONTH} \d{{3,4}}|{_DAY})"

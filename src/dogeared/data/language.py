@@ -6,6 +6,7 @@ languages with blanks it is does not matter here and is not asked. Thai, Khmer, 
 between words either, are taken for languages that do.
 """
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,6 +55,7 @@ def detect_language(texts: Iterable[str]) -> DetectedLanguage:
     """
     num_han = num_kana = num_words = 0
     for text in texts:
+        text = unicodedata.normalize("NFKC", text)  # the marks of half-width Kana are letters of no script before
         num_han += len(_HAN.findall(text))
         num_kana += len(_KANA.findall(text))
         num_words += len(_WORD.findall(text))

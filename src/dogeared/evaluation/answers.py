@@ -29,6 +29,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _WORD_OR_SIGN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _CHARACTER = r"[\p{Han}\p{Hiragana}\p{Katakana}ー]"
 _CHARACTER_OR_WORD = regex.compile(rf"{_CHARACTER}|[[\p{{L}}\p{{N}}\p{{M}}]--{_CHARACTER}]+", regex.V1)
+_CLUSTER = regex.compile(r"\X")
 _CHARACTER_WORD_OR_SIGN = regex.compile(rf"{_CHARACTER_OR_WORD.pattern}|[^\p{{Z}}\p{{C}}]", regex.V1)
 
 _NUM_REMEMBERED = 1 << 16
@@ -117,14 +118,19 @@ def answer_spans(answers: Sequence[str], text: str, language: Language = "en") -
     """Return where in ``text`` answers stand, as starts and ends in its order, so that a page can mark them.
 
     Where one answer lies within another or they overlap, the span covers both. There is a span exactly where
-    `has_answer` tells of an answer, but for texts whose marks stand in no canonical order.
+    `has_answer` tells of an answer; it has whole characters, a letter with its marks being one.
 
     >>> answer_spans(["the Beatles", "beatles"], "In 1960 The Beatles formed.")
     [(8, 19)]
     """
     form, pattern = ("NFD", _WORD_OR_SIGN) if language == "en" else ("NFKC", _CHARACTER_WORD_OR_SIGN)
-    # Character by character, so that each one of the changed text knows where it comes from.
-    source = [(place, part) for place, sign in enumerate(text) for part in unicodedata.normalize(form, sign)]
+    # Cluster by cluster, so that each character of the changed text knows where it comes from; a mark goes with its
+    # letter, as half-width ｶ and ﾞ must to become ガ.
+    source = [
+        (cluster.span(), part)
+        for cluster in _CLUSTER.finditer(text)
+        for part in unicodedata.normalize(form, cluster.group())
+    ]
     found = list(pattern.finditer("".join(part for _, part in source)))
     words = [match.group().lower() for match in found]
     spans: list[tuple[int, int]] = []
@@ -133,7 +139,7 @@ def answer_spans(answers: Sequence[str], text: str, language: Language = "en") -
         for first in range(len(words) - len(wanted) + 1) if wanted else ():
             if words[first : first + len(wanted)] == wanted:
                 last = found[first + len(wanted) - 1]
-                spans.append((source[found[first].start()][0], source[last.end() - 1][0] + 1))
+                spans.append((source[found[first].start()][0][0], source[last.end() - 1][0][1]))
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:
