@@ -88,9 +88,9 @@ TABLES = {
         against="untouched MiniLM",
         has_reader=False,
         rows=(
-            Row(label="BM25", part="round-0"),
+            Row(label="BM25", settings=(_NO_ROUND,), part="round-0"),
             Row(label="TF-IDF", settings=("start=tfidf", _NO_ROUND), part="round-0"),
-            Row(label="untouched MiniLM", part="untouched"),
+            Row(label="untouched MiniLM", settings=(_NO_ROUND,), part="untouched"),
             Row(label="taught by attention (round 1)"),
             Row(label="DPR on answer strings", settings=("retriever.model={dpr-answer}", _NO_ROUND), part="untouched"),
             Row(
@@ -100,7 +100,7 @@ TABLES = {
                 supervised=True,
             ),
             Row(label="taught by gold labels", settings=("teacher.kind=gold",), supervised=True),
-            Row(label="untouched MiniLM with BM25", part="hybrid/untouched"),
+            Row(label="untouched MiniLM with BM25", settings=(_NO_ROUND,), part="hybrid/untouched"),
             Row(label="taught by attention, with BM25", part="hybrid/round-1"),
         ),
         paper="The paper, test R@20 (NaturalQuestions): BM25 59.1, DPR 79.4, distilled from DPR's start 84.3.",
@@ -147,9 +147,9 @@ TABLES = {
     5: Table(
         title="Many passages cut to one",
         rows=(
-            Row(label="all that was retrieved", part="round-0"),
-            Row(label="the first by the retriever's score", part="cut/score"),
-            Row(label="the first by relevance", part="cut/relevance"),
+            Row(label="all that was retrieved", settings=(_NO_ROUND,), part="round-0"),
+            Row(label="the first by the retriever's score", settings=(_NO_ROUND,), part="cut/score"),
+            Row(label="the first by relevance", settings=(_NO_ROUND,), part="cut/relevance"),
         ),
         paper="The paper, NaturalQuestions dev: EM 48.2 with 100 passages, 42.9 with the first ten by DPR's score, "
         "46.8 with the first ten by relevance.",
