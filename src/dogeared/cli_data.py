@@ -55,6 +55,10 @@ def convert(
     columns: Annotated[
         list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of a table, renamed.")
     ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option("--split", metavar="OURS=THEIRS", help="A split of a BEIR folder, table or dataset, by our name."),
+    ] = None,
     skip_bad_rows: SkipBadRows = False,
 ) -> None:
     """Turn one format into another, and say what did not come along."""
@@ -67,7 +71,8 @@ def convert(
         passages=passages,
         ranking=ranking,
         judgments=judgments,
-        columns=_pairs(columns or ()),
+        columns=dict(_pairs("--column", columns, "question=query")),
+        splits={theirs: ours for ours, theirs in _pairs("--split", splits, "dev=heldout")},
     )
     done = convert(
         out, sources, source=source, target=target, passages_source=passages_from, skip_bad_rows=skip_bad_rows
@@ -116,13 +121,11 @@ def import_checkpoint(
     print(f"a {kind} in {out}; use it with --set {kind}.model={out}")
 
 
-def _pairs(named: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for one in named:
-        ours, _, theirs = one.partition("=")
-        if not ours or not theirs:
-            raise ConfigError(f"--column: expected OURS=THEIRS, such as question=query, got {one!r}")
-        pairs[ours] = theirs
+def _pairs(option: str, named: Sequence[str] | None, example: str) -> list[tuple[str, str]]:
+    pairs = [(ours, theirs) for ours, _, theirs in (one.partition("=") for one in named or ())]
+    for one, pair in zip(named or (), pairs, strict=True):
+        if not all(pair):
+            raise ConfigError(f"{option}: expected OURS=THEIRS, such as {example}, got {one!r}")
     return pairs
 
 

@@ -119,7 +119,22 @@ FLAG = lines(
         "prompt": "",
     }
 )
-FLASHRAG = lines({"id": "f1", "question": "Where was she born?", "golden_answers": ["Warsaw"], "metadata": {}})
+FLASHRAG = lines(
+    {
+        "id": "f1",
+        "question": "Where was she born?",
+        "golden_answers": ["Warsaw"],
+        "output": {
+            "retrieval_result": [
+                {"id": "0", "contents": f"Curie\n{CURIE}", "score": 12.5},
+                {"id": "2", "contents": SUN, "score": 3},
+            ],
+            "pred": "Warsaw",
+            "metric_score": {"em": 1.0},
+        },
+        "metadata": {},
+    }
+)
 FLASHRAG_CORPUS = lines(
     {"id": "0", "contents": f"Curie\n{CURIE}"}, {"id": "1", "contents": f"\n{TEA}"}, {"id": "2", "contents": SUN}
 )

@@ -252,6 +252,93 @@ def test_flashrag_gives_titles_and_texts_back(tmp_path):
     assert found == [("Curie", CURIE), ("", TEA), ("", SUN)]
 
 
+def test_what_flashrag_found_is_the_ranking(tmp_path):
+    _, out = converted(tmp_path, "flashrag", "jsonl")
+    (given,) = iter_questions(out / "questions.jsonl")
+    assert [(one.id, one.title, one.text) for one in given.passages] == [("0", "Curie", CURIE), ("2", "", SUN)]
+    assert given.scores == (12.5, 3.0)
+    _, again = converted(tmp_path / "trec", "flashrag", "trec")
+    (ranking,) = iter_trec_run(again / "run.trec")
+    assert (ranking.question_id, ranking.passage_ids) == ("f1", ("0", "2"))
+
+
+@pytest.mark.parametrize("where", ["output", "beside"])
+def test_flashrags_saved_list_is_read_without_scores_ids_or_corpus(tmp_path, where):
+    """As ``Dataset.save`` writes it, from an index that holds the texts but not the ids."""
+    found = [{"title": "Sun", "text": SUN, "contents": f"Sun\n{SUN}"}, {"title": "", "text": TEA, "contents": TEA}]
+    saved = {"retrieval_result": found}
+    row = {"id": "f1", "question": "Q?", "golden_answers": ["a"]} | ({"output": saved} if where == "output" else saved)
+    (tmp_path / "intermediate_data.json").write_text(json.dumps([row], indent=4))
+    sources = Sources(questions=[str(tmp_path / "intermediate_data.json")])
+    convert(tmp_path / "out", sources, source="flashrag", target="jsonl", skip_bad_rows=False)
+    (given,) = iter_questions(tmp_path / "out" / "questions.jsonl")
+    assert [(one.title, one.text) for one in given.passages] == [("Sun", SUN), ("", TEA)]
+    assert given.scores is None
+    assert {one.text for one in iter_passages(tmp_path / "out" / "passages.jsonl")} == {SUN, TEA}
+
+
+def test_a_ranking_is_written_where_flashrag_looks_for_it(tmp_path):
+    _, out = converted(tmp_path, "jsonl", "flashrag")
+    (row,) = rows(out / "train.jsonl")
+    assert row["output"] == {
+        "retrieval_result": [
+            {"id": "p1", "contents": f"Curie\n{CURIE}", "score": 2.5},
+            {"id": "p3", "contents": f"Sun\n{SUN}", "score": 1.0},
+        ]
+    }
+
+
+def beir_folder(tmp_path, **splits):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(lines({"_id": "p1", "title": "", "text": TEA}))
+    (folder / "queries.jsonl").write_text(lines(*({"_id": name, "text": f"{name}?"} for name in splits)))
+    for question, split in splits.items():
+        (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{question}\tp1\t1\n")
+    return folder
+
+
+def beir_splits(tmp_path, folder, **options):
+    convert(
+        tmp_path / "out",
+        Sources(questions=[str(folder)], **options),
+        source="beir",
+        target="jsonl",
+        skip_bad_rows=False,
+    )
+    return {one.question.id: one.question.split for one in iter_questions(tmp_path / "out" / "questions.jsonl")}
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_beirs_other_names_of_dev_are_read(tmp_path, name):
+    assert beir_splits(tmp_path, beir_folder(tmp_path, a=name, b="test")) == {"a": "dev", "b": "test"}
+
+
+def test_a_split_of_beir_with_another_name_is_what_is_said(tmp_path):
+    folder = beir_folder(tmp_path, a="heldout", b="fold-1", c="fold-2", d="test")
+    splits = {"heldout": "test", "fold-1": "train", "fold-2": "train", "test": "dev"}
+    assert beir_splits(tmp_path, folder, splits=splits) == {"a": "test", "b": "train", "c": "train", "d": "dev"}
+
+
+def test_a_split_of_beir_that_is_none_of_ours_is_refused_with_what_to_do(tmp_path):
+    folder = beir_folder(tmp_path, a="heldout")
+    with pytest.raises(DataError, match=r"qrels/heldout\.tsv: split: .*found 'heldout'.*--split test=heldout"):
+        beir_splits(tmp_path, folder)
+    with pytest.raises(ConfigError, match=r"--split: expected train, dev, test before the =, got dev2"):
+        beir_splits(tmp_path, folder, splits={"heldout": "dev2"})
+
+
+def test_a_split_is_renamed_on_the_command_line_in_tables_too(tmp_path):
+    (tmp_path / "q.csv").write_text("question,answer,split\nWho?,Anna,validation\nWhen?,Now,later\n")
+    options = ["convert", "--from", "csv", "--to", "jsonl", "--questions", str(tmp_path / "q.csv")]
+    done = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "out"), "--split", "test=later"])
+    assert done.exit_code == 0, done.output
+    found = [one.question.split for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
+    assert found == ["dev", "test"]
+    wrong = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "no"), "--split", "test"])
+    assert "--split: expected OURS=THEIRS, such as dev=heldout, got 'test'" in " ".join(str(wrong.exception).split())
+
+
 def test_a_section_of_atlas_becomes_part_of_the_title(tmp_path):
     _, out = converted(tmp_path, "atlas", "jsonl")
     assert next(iter_passages(out / "passages.jsonl")).title == "Curie: Life"
@@ -337,6 +424,19 @@ BAD = [
     ),
     ("flashrag", '{"id": "a\\tb", "question": "Q"}', "id", "tabs"),
     ("flashrag", '{"id": "a", "question": "Q", "golden_answers": "x"}', "golden_answers", "expected a list"),
+    (
+        "flashrag",
+        '{"id": "a", "question": "Q", "output": {"retrieval_result": [{"id": "p", "contents": 5}]}}',
+        "output.retrieval_result[0].contents",
+        "expected text",
+    ),
+    (
+        "flashrag",
+        '{"id": "a", "question": "Q", "output": {"retrieval_result": '
+        '[{"id": "p", "text": "x", "score": 1}, {"id": "r", "text": "y"}]}}',
+        "retrieval_result",
+        "or none of them",
+    ),
     ("flag", '{"query": "Q", "pos": ["a"], "neg": [], "pos_scores": [NaN]}', "pos_scores[0]", "finite"),
     ("flag", '{"query": "Q", "pos": ["a"], "neg": [], "pos_scores": [1, 2]}', "pos_scores", "one score"),
     ("flag", '{"query": "Q", "pos": ["a"], "neg": ["a"]}', "neg", "once"),

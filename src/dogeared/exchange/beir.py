@@ -1,8 +1,8 @@
 """Reads and writes BEIR's folders: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``.
 
 BEIR has no place for answers; they are kept in the ``metadata`` of a query, which is free, and read from there if they
-are there. A query's split is the file that judges it. A query that no file judges belongs nowhere: where there are
-judgments at all it is left out and counted.
+are there. A query's split is the file that judges it, by its name or as ``Reading.splits`` says. A query that no file
+judges belongs nowhere: where there are judgments at all it is left out and counted.
 """
 
 from collections.abc import Iterator
@@ -92,12 +92,11 @@ def _judgments(folder: Path, reading: Reading) -> tuple[dict[str, str], dict[str
     split_of: dict[str, str] = {}
     gold: dict[str, list[str]] = {}
     for file in sorted((folder / "qrels").glob("*.tsv")):
-        if file.stem not in SPLITS:
-            raise DataError(f"expected judgments of {', '.join(SPLITS)}, found those of {file.stem!r}", file=file)
+        split = reading.split(file.stem, file=file)
         for row in read_table(file, reading.reject):
             try:
                 question_id, passage_id, score = row.id("query-id"), row.id("corpus-id"), row.number("score")
-                if split_of.setdefault(question_id, file.stem) != file.stem:
+                if split_of.setdefault(question_id, split) != split:
                     raise row.error(
                         f"expected each query in one split, found {question_id!r} in {split_of[question_id]} too; "
                         "what is trained on cannot measure",

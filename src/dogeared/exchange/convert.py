@@ -35,6 +35,7 @@ class Sources:
         ranking: A TREC run; takes the place of rankings that came with the questions.
         judgments: TREC judgments; take the place of the gold passages that came with the questions.
         columns: For tables: what the files call a field of ours.
+        splits: For BEIR's folders, tables and datasets: which split of ours a name of theirs is.
     """
 
     questions: Sequence[str] = ()
@@ -42,6 +43,7 @@ class Sources:
     ranking: Path | None = None
     judgments: Path | None = None
     columns: Mapping[str, str] | None = None
+    splits: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,13 @@ def convert(
     work = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))
     try:
         reading = Reading(
-            reject=skipped.append if skip_bad_rows else _raise, notes=notes, columns=sources.columns or {}
+            reject=skipped.append if skip_bad_rows else _raise,
+            notes=notes,
+            columns=sources.columns or {},
+            splits=sources.splits or {},
         )
+        if unknown := set(reading.splits.values()) - set(SPLITS):
+            raise ConfigError(f"--split: expected {', '.join(SPLITS)} before the =, got {', '.join(sorted(unknown))}")
         entries, corpus = _read(sources, _format(source), _format(passages_source or source), reading, work)
         bundle = Bundle(entries=entries, corpus=corpus, notes=notes)
         _check_something_to_write(bundle, to, target)

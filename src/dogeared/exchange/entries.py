@@ -13,13 +13,16 @@ from pathlib import Path
 
 from dogeared.data.corpus import Corpus
 from dogeared.data.files import Reject
-from dogeared.data.formats import GivenQuestion
+from dogeared.data.formats import SPLITS, GivenQuestion
 from dogeared.data.ids import SeenIds
 from dogeared.data.rows import Row
 from dogeared.errors import DataError
 from dogeared.records import Passage, Question
 
 __all__ = ["Bundle", "Entry", "Reading", "content_passage", "entry_of_given"]
+
+
+_SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +56,14 @@ class Reading:
         reject: Gets the error of each bad row; may raise it.
         notes: Counts what was in a file and has no place here.
         columns: For tables: what the file calls a field of ours.
+        splits: Which split of ours a name of the file is; ``validation`` and its short forms are known without.
         seen: The ids that were read.
     """
 
     reject: Reject
     notes: Counter[str] = field(default_factory=Counter)
     columns: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
     seen: SeenIds = field(default_factory=SeenIds)
 
     def id(self, row: Row, name: str = "id", *, number_if_absent: bool = False) -> str:
@@ -75,6 +80,23 @@ class Reading:
         found = str(row.index) if number_if_absent and not row.has(name) else row.id(name)
         if not self.seen.add(found):
             raise row.error(f"expected each id once, found {found!r} a second time", name)
+        return found
+
+    def split(self, name: str, *, file: object, line: int | None = None) -> str:
+        """Return our name of a split of a file.
+
+        Raises:
+            DataError: Nobody said which it is; the message says how.
+        """
+        found = self.splits.get(name, _SPLIT_NAMES.get(name))
+        if found is None:
+            raise DataError(
+                f"expected one of the splits {', '.join(_SPLIT_NAMES)}, found {name!r}; say which of ours it is, such "
+                f"as --split test={name}",
+                file=file,
+                line=line,
+                field="split",
+            )
         return found
 
 

@@ -211,11 +211,11 @@ FORMATS: Mapping[str, Format] = {
         needs="question ids",
     ),
     "flashrag": Format(
-        says="FlashRAG's JSON lines",
+        says="FlashRAG's JSON lines, with what its pipelines found",
         questions=read_flashrag_questions,
         passages=read_flashrag_passages,
         write=write_flashrag,
-        carries=_carries("questions", *_PASSAGES, "question ids", "answers", "splits"),
+        carries=_carries("questions", *_PASSAGES, "question ids", "answers", "splits", *_RANKED),
         needs="passages",
     ),
     "flag": Format(

@@ -1,13 +1,14 @@
 """Reads the JSON lines of Atlas, KILT, FlashRAG and FlagEmbedding.
 
 KILT names pages and paragraphs of its knowledge source; a paragraph is here the passage ``PAGE/PARAGRAPH``. FlashRAG
-writes title and text as one text of two or more lines. FlagEmbedding names no passages at all, so theirs go by content;
-what it says of scores is taken for a ranking.
+writes title and text as one text of two or more lines, and what its pipelines found, best first, under
+``output.retrieval_result`` of a question. FlagEmbedding names no passages at all, so theirs go by content; what it says
+of scores is taken for a ranking.
 
 Sources: the files and documents of these projects; no line of theirs is here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,13 +66,7 @@ def read_atlas_questions(path: Path, reading: Reading) -> Iterator[Entry]:
             passages.append(
                 Passage(id=one.id("id"), title=title, text=text) if one.has("id") else content_passage(title, text)
             )
-        if len({passage.id for passage in passages}) < len(passages):
-            raise row.error("expected each passage once", "passages")
-        scores = [one.number("score") for one in inner]
-        scored = tuple(score for score in scores if score is not None)
-        if scored and len(scored) < len(inner):
-            raise row.error("expected all passages of a question to have a score or none of them", "passages")
-        order = sorted(range(len(inner)), key=lambda place: -scored[place]) if scored else range(len(inner))
+        ranked, scores = _in_order(row, "passages", inner, passages)
         return Entry(
             question=Question(
                 id=reading.id(row, number_if_absent=True),
@@ -79,8 +74,8 @@ def read_atlas_questions(path: Path, reading: Reading) -> Iterator[Entry]:
                 answers=row.answers("answers"),
             ),
             target=row.text("target") if row.has("target") else None,
-            ranked=tuple(passages[place].id for place in order) if row.has("passages") else None,
-            scores=tuple(scored[place] for place in order) if scored else None,
+            ranked=ranked if row.has("passages") else None,
+            scores=scores,
             passages=tuple(passages),
         )
 
@@ -136,28 +131,75 @@ def read_flashrag_passages(path: Path, reading: Reading) -> Iterator[Passage]:
     """Read ``id`` and ``contents``, whose first line is the title if there is a second; or ``title`` and ``text``."""
 
     def parse(row: Row) -> Passage:
-        if row.has("text"):
-            return Passage(id=reading.id(row), title=row.optional_text("title"), text=row.text("text"))
-        title, parted, text = row.text("contents").partition("\n")
-        if not parted:
-            title, text = "", title
-        if not text.strip():
-            raise row.error("expected text after the line with the title, found none", "contents")
+        title, text = _title_and_text(row)
         return Passage(id=reading.id(row), title=title, text=text)
 
     return read_rows(path, reading, parse)
 
 
+def _title_and_text(row: Row) -> tuple[str, str]:
+    if row.has("text"):
+        return row.optional_text("title"), row.text("text")
+    title, parted, text = row.text("contents").partition("\n")
+    if not parted:
+        title, text = "", title
+    if not text.strip():
+        raise row.error("expected text after the line with the title, found none", "contents")
+    return title, text
+
+
 def read_flashrag_questions(path: Path, reading: Reading) -> Iterator[Entry]:
-    """Read ``id``, ``question`` and ``golden_answers``."""
+    """Read ``id``, ``question`` and ``golden_answers``, and the passages that a pipeline has saved with them.
+
+    A passage that was saved without an id goes by its content; those without scores keep their order.
+    """
 
     def parse(row: Row) -> Entry:
-        answers = row.answers("golden_answers")
+        inner = _retrieved(row)
+        passages = []
+        for one in inner or ():
+            title, text = _title_and_text(one)
+            passages.append(
+                Passage(id=one.id("id"), title=title, text=text) if one.has("id") else content_passage(title, text)
+            )
+        ranked, scores = _in_order(row, "retrieval_result", inner or [], passages)
         return Entry(
-            question=Question(id=reading.id(row, number_if_absent=True), text=row.text("question"), answers=answers)
+            question=Question(
+                id=reading.id(row, number_if_absent=True),
+                text=row.text("question"),
+                answers=row.answers("golden_answers"),
+            ),
+            ranked=None if inner is None else ranked,
+            scores=scores,
+            passages=tuple(passages),
         )
 
     return read_rows(path, reading, parse)
+
+
+def _retrieved(row: Row) -> list[Row] | None:
+    """Return the rows of what was found; None where nothing was saved."""
+    if row.has("retrieval_result"):
+        return row.rows("retrieval_result")
+    output = row.values.get("output")
+    if not isinstance(output, dict) or output.get("retrieval_result") is None:
+        return None
+    path = ".".join(part for part in (row.path, "output") if part)
+    return Row(values=output, file=row.file, line=row.line, index=row.index, path=path).rows("retrieval_result")
+
+
+def _in_order(
+    row: Row, field: str, inner: Sequence[Row], passages: Sequence[Passage]
+) -> tuple[tuple[str, ...], tuple[float, ...] | None]:
+    """Return the ids of passages by falling score, with the scores; as they stand where they have none."""
+    if len({passage.id for passage in passages}) < len(passages):
+        raise row.error("expected each passage once", field)
+    scored = [score for score in (one.number("score") for one in inner) if score is not None]
+    if scored and len(scored) < len(inner):
+        raise row.error("expected all passages of a question to have a score or none of them", field)
+    order = sorted(range(len(inner)), key=lambda place: -scored[place]) if scored else range(len(inner))
+    ranked = tuple(passages[place].id for place in order)
+    return ranked, tuple(scored[place] for place in order) if scored else None
 
 
 def read_flag_questions(path: Path, reading: Reading) -> Iterator[Entry]:

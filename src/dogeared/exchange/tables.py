@@ -22,7 +22,6 @@ from dogeared.records import Passage, Question
 __all__ = ["passages_of_rows", "questions_of_rows", "rows_of_csv", "rows_of_dataset", "rows_of_parquet"]
 
 _LISTS = ("answers", "gold", "near_gold")
-_SPLIT_NAMES = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
 
 
 def passages_of_rows(rows: Iterator[Row], reading: Reading) -> Iterator[Passage]:
@@ -38,9 +37,7 @@ def questions_of_rows(rows: Iterator[Row], reading: Reading) -> Iterator[Entry]:
     """Make questions of the rows of a table."""
 
     def parse(row: Row) -> Entry:
-        split = row.optional_text("split", absent=SPLITS[0])
-        if split not in SPLITS:
-            raise row.error(f"expected one of {', '.join(SPLITS)}, found {split!r}", "split")
+        split = reading.split(row.optional_text("split", absent=SPLITS[0]), file=row.file, line=row.line)
         passages: tuple[Passage, ...] = ()
         if row.has("context"):
             passages = (content_passage(row.optional_text("title"), row.text("context")),)
@@ -119,9 +116,7 @@ def rows_of_dataset(name: str, reading: Reading) -> Iterator[Row]:
     parts = dict(loaded) if isinstance(loaded, Mapping) else {"": loaded}
     only_one = len(parts) == 1
     for part, rows in parts.items():
-        split = None if only_one else _SPLIT_NAMES.get(str(part))
-        if split is None and not only_one:
-            raise DataError(f"expected the splits {', '.join(_SPLIT_NAMES)}, found {part!r}", file=name)
+        split = None if only_one else reading.split(str(part), file=name)
         for number, found in enumerate(rows):
             values = _named(cast(dict[str, Any], found), reading.columns)
             if split is not None:

@@ -96,16 +96,18 @@ def write_atlas(folder: Path, bundle: Bundle) -> None:
 
 
 def write_flashrag(folder: Path, bundle: Bundle) -> None:
-    """Write ``corpus.jsonl``, whose first line of ``contents`` is the title, and a file of questions for each split."""
+    """Write ``corpus.jsonl``, whose first line of ``contents`` is the title, and a file of questions for each split.
+
+    A ranking goes into ``output.retrieval_result``, where FlashRAG's own pipelines put what they found.
+    """
     if bundle.corpus is not None:
         bundle.notes["line breaks in titles, which are blanks now"] += sum(
             "\n" in p.title for p in bundle.all_passages()
         )
-        rows = ({"id": p.id, "contents": f"{' '.join(p.title.splitlines())}\n{p.text}"} for p in bundle.all_passages())
+        rows = ({"id": p.id, "contents": _contents(p.title, p.text)} for p in bundle.all_passages())
         write_rows(folder / "corpus.jsonl", rows)
     for file, entries in bundle.by_split(folder, ".jsonl"):
-        asked = (entry.question for entry in entries)
-        write_rows(file, ({"id": q.id, "question": q.text, "golden_answers": q.answers, "metadata": {}} for q in asked))
+        write_rows(file, (_flashrag_row(bundle, entry) for entry in entries))
 
 
 def write_kilt(folder: Path, bundle: Bundle) -> None:
@@ -179,6 +181,22 @@ def _atlas_row(bundle: Bundle, entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {"id": question.id, "question": question.text, "answers": question.answers}
     row |= {} if entry.target is None else {"target": entry.target}
     return row | ({} if entry.ranked is None else {"passages": ranked_passages(bundle, entry)})
+
+
+def _flashrag_row(bundle: Bundle, entry: Entry) -> dict[str, Any]:
+    question = entry.question
+    row = {"id": question.id, "question": question.text, "golden_answers": question.answers, "metadata": {}}
+    if entry.ranked is None:
+        return row
+    found = [
+        {"id": one.pop("id"), "contents": _contents(one.pop("title"), one.pop("text")), **one}
+        for one in ranked_passages(bundle, entry)
+    ]
+    return row | {"output": {"retrieval_result": found}}
+
+
+def _contents(title: str, text: str) -> str:
+    return f"{' '.join(title.splitlines())}\n{text}"
 
 
 def _question_rows(bundle: Bundle) -> Iterator[dict[str, Any]]:
