@@ -19,7 +19,7 @@ from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_experiment, read_results
 from dogeared.pipeline.selection import Name
 from dogeared.reporting.charts import Chart, Reference, Series, line_chart
-from dogeared.reporting.contenders import Contender, compare, read_contenders, read_hybrids
+from dogeared.reporting.contenders import Contender, compare, read_contenders, read_hybrids, read_reranked
 from dogeared.reporting.examples import find_examples
 from dogeared.reporting.history import list_costs, list_trainings
 from dogeared.reporting.verdict import closest_to_best, duration, percent, points, verdict
@@ -42,8 +42,9 @@ def write_report(run: RunFolder) -> Path:
     """
     results, experiment = read_results(run), read_experiment(run)
     contenders, num_rounds = read_contenders(run, results), len(results["rounds"])
-    hybrids = read_hybrids(run, results)
-    tables = [table for split in ("test", "dev") if (table := compare(contenders, split, hybrids)) is not None]
+    hybrids, reranked = read_hybrids(run, results), read_reranked(run, results, experiment.reranker.model or "")
+    beside = [*reranked, *hybrids]
+    tables = [table for split in ("test", "dev") if (table := compare(contenders, split, beside)) is not None]
     splits = [table.split for table in tables]
     shown = closest_to_best(contenders, experiment)
     page = {
@@ -55,6 +56,8 @@ def write_report(run: RunFolder) -> Path:
         "contenders": contenders,
         "verdict": verdict(results, experiment, contenders, split=splits[0]),
         "tables": tables,
+        "has_hybrids": bool(hybrids),
+        "has_reranked": bool(reranked),
         "charts": list(_charts(results, contenders, splits, num_passages=experiment.num_passages)),
         "trainings": list_trainings(run, num_rounds),
         "costs": list_costs(run, num_rounds),

@@ -336,7 +336,7 @@ def test_a_split_is_renamed_on_the_command_line_in_tables_too(tmp_path):
     found = [one.question.split for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
     assert found == ["dev", "test"]
     wrong = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "no"), "--split", "test"])
-    assert "--split: expected OURS=THEIRS, such as dev=heldout, got 'test'" in " ".join(str(wrong.exception).split())
+    assert "--split: expected OURS=THEIRS, such as dev=heldout, got 'test'" in " ".join(wrong.output.split())
 
 
 def test_a_section_of_atlas_becomes_part_of_the_title(tmp_path):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 
@@ -176,6 +177,21 @@ def test_the_run_is_shown_in_curves_and_numbers(page, run_folder) -> None:
     assert first.locator("circle.test").count() == 3
     assert len(first.locator("polyline.test").get_attribute("points").split()) == 2
     sync_api.expect(page.get_by_text("Is the reader worth learning from?")).to_be_visible()
+
+
+@needs_chromium
+def test_what_a_re_ranker_made_of_a_list_stands_under_it(page, address) -> None:
+    """A row of its own below its round, said to be no other round."""
+    told = httpx.get(f"{address}/v1/rounds").json()
+    told["rounds"][1]["reranked"] = {"dev": None, "test": {"success@1": 0.625, "mrr@10": 0.7}}
+    page.route("**/v1/rounds", lambda route: route.fulfill(json=told))
+    page.get_by_role("link", name="The run").click()
+    rows = page.locator("#measures-title ~ .scroll tbody tr")
+    sync_api.expect(rows).to_have_count(4)
+    assert rows.nth(2).locator("th").inner_text() == "first retrieval (round 0), re-ranked"
+    cells = [cell.strip("\u2013") for cell in rows.nth(2).locator("td").all_inner_texts()]
+    assert cells == ["", "62.5", "", "", "", "70.0", "", "", ""]
+    sync_api.expect(page.get_by_text("which is what the reader read")).to_be_visible()
 
 
 @needs_chromium

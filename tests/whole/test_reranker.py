@@ -1,6 +1,7 @@
 """A run whose readers read what a cross-encoder puts first: retrieval by words, re-ranking, reader."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.scoring import RANKINGS_FILE, RELEVANCE_FILE
 from dogeared.service import QuestionAnswering
+from dogeared.serving.schemas import RoundsResponse
+from dogeared.serving.shapes import rounds_json
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,27 @@ def test_the_order_that_is_read_is_measured_beside_the_retriever_s(run):
         assert one["reranked"]["dev"].keys() == one["retriever"]["dev"].keys() - {"name"}
         assert one["reranked"]["dev"] != one["retriever"]["dev"]
         assert {"rerank", "score_passages_reranker"} <= one["steps"].keys()
+
+
+def test_the_report_shows_both_orders(run, model):
+    html, results = run.report.read_text(encoding="utf-8"), json.loads(run.results.read_text(encoding="utf-8"))
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr.*?</tr>", html, flags=re.DOTALL)]
+    for title, one in zip(("First retrieval", "Round 1"), results["rounds"], strict=True):
+        wanted = [" ".join(row.split()) for row in rows if f"{title}, re-ranked" in row]
+        assert len(wanted) == 2  # test and dev
+        for row, split in zip(wanted, ("test", "dev"), strict=True):
+            assert model.name in row
+            told = [f"{100 * one['reranked'][split][f'success@{k}']:.1f}" for k in (1, 5, 20)]
+            assert row.split(model.name)[1].split()[:3] == told
+    assert "the 6 best passages of that retriever in the order of the re-ranker" in html
+
+
+def test_the_page_gets_both_orders(run):
+    told = rounds_json(run, QuestionAnswering.open(run.path), None)
+    assert told["rounds"][0]["reranked"] is None
+    results = json.loads(run.results.read_text(encoding="utf-8"))
+    assert [one["reranked"] for one in told["rounds"][1:]] == [one["reranked"] for one in results["rounds"]]
+    assert RoundsResponse.model_validate(told).rounds[1].reranked.dev == results["rounds"][0]["reranked"]["dev"]
 
 
 def test_a_new_question_is_read_as_the_run_was(run, model):

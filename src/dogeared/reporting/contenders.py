@@ -20,7 +20,17 @@ from dogeared.pipeline.layout import RoundFolder, RunFolder
 from dogeared.pipeline.measure import PREDICTIONS_FILE
 from dogeared.pipeline.selection import Name
 
-__all__ = ["Cell", "Column", "Comparison", "Contender", "Row", "compare", "read_contenders", "read_hybrids"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Comparison",
+    "Contender",
+    "Row",
+    "compare",
+    "read_contenders",
+    "read_hybrids",
+    "read_reranked",
+]
 
 _DEPTHS = (1, 5, 20, 100)
 _NUM_RESAMPLES = 2000
@@ -99,7 +109,8 @@ class Comparison:
         split: ``dev`` or ``test``.
         columns: What is measured.
         rows: The first retrieval, the untouched student, then the rounds.
-        beside: What is no candidate: retrievers fused with BM25. None of their numbers counts as the highest.
+        beside: What is no candidate: retrievers fused with BM25, and lists in a re-ranker's order. None of their numbers
+            counts as the highest.
         num_questions: Measured.
         num_by_gold: Of them, those whose right passages are known; the others go by answer string.
         changes: For each column the difference between the result and the first retrieval, and the ends of its 95 %
@@ -157,6 +168,24 @@ def read_hybrids(run: RunFolder, results: Mapping[str, Any]) -> list[Contender]:
             by_question=_read_lines(run.hybrid(entry["of"])),
         )
         for entry in results.get("hybrid", [])
+    ]
+
+
+def read_reranked(run: RunFolder, results: Mapping[str, Any], reranker: str) -> list[Contender]:
+    """Read what was measured of each round's list in the order of a re-ranker; nothing where a run has none."""
+    return [
+        Contender(
+            name=entry["round"],
+            title=f"{'Round ' + str(entry['round']) if entry['round'] else 'First retrieval'}, re-ranked",
+            retriever_name=reranker,
+            is_best=False,
+            folder=run.round(entry["round"]),
+            retriever=entry["reranked"],
+            reader={},
+            by_question={},
+        )
+        for entry in results["rounds"]
+        if entry.get("reranked")
     ]
 
 

@@ -106,9 +106,18 @@ function table() {
     ...COLUMNS.map((column) => make("td", {}, percent(one.retriever[split]?.[column]))),
     make("td", {}, percent(one.reader[split]?.em)), make("td", {}, percent(one.reader[split]?.f1)),
   );
+  // What a re-ranker made of the list above it: read, but no candidate for the result.
+  const reread = (one) => make(
+    "tr", { class: "beside" },
+    make("th", { scope: "row" }, say("reranked", { round: name(one.round) })), make("td", { class: "words" }, "–"),
+    ...COLUMNS.map((column) => make("td", {}, percent(one.reranked[split]?.[column]))),
+    make("td", {}, "–"), make("td", {}, "–"),
+  );
   const heads = [say("round"), say("retriever"), ...COLUMNS.map((one) => one.replace("success", "S").replace("mrr", "MRR")
     .replace("ndcg", "nDCG")), "EM", "F1"];
-  return section("measures", `${say("measures")} (${say(split)})`, null, heads, results.rounds.map(row));
+  const rows = results.rounds.flatMap((one) => one.reranked ? [row(one), reread(one)] : [row(one)]);
+  const told = results.rounds.some((one) => one.reranked) ? say("rerankedNote") : null;
+  return section("measures", `${say("measures")} (${say(split)})`, told, heads, rows);
 }
 
 function teacher() {
