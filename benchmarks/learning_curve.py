@@ -27,7 +27,7 @@ from dogeared.pipeline.results import read_experiment, read_measures
 __all__ = ["draw", "main", "measure", "table"]
 
 COUNTS = (60, 120, 240, 480, 960)
-COLUMNS = {"success@1": "Success@1", "success@5": "Success@5", "mrr@10": "MRR@10"}
+COLUMNS = {"success@1": "Success@1", "success@5": "Success@5", "success@20": "Success@20", "mrr@10": "MRR@10"}
 
 
 def draw(questions: Path, count: int, out: Path, *, seed: int) -> int:

@@ -109,8 +109,8 @@ class Comparison:
         split: ``dev`` or ``test``.
         columns: What is measured.
         rows: The first retrieval, the untouched student, then the rounds.
-        beside: What is no candidate: retrievers fused with BM25, and lists in a re-ranker's order. None of their numbers
-            counts as the highest.
+        beside: What is no candidate: retrievers fused with BM25, and lists in a re-ranker's order. None of their
+            numbers counts as the highest.
         num_questions: Measured.
         num_by_gold: Of them, those whose right passages are known; the others go by answer string.
         changes: For each column the difference between the result and the first retrieval, and the ends of its 95 %
