@@ -120,6 +120,7 @@ LAYERS: dict[str, list[str]] = {
         "pipeline.config",
         "pipeline.cost",
         "pipeline.store",
+        "pipeline.together",
         "pipeline.making",
         "pipeline.dataset",
         "pipeline.language",
@@ -243,8 +244,8 @@ def test_reader_and_retrieval_never_meet():
 @pytest.mark.parametrize(
     ("library", "users"),
     [
-        ("accelerate", {"training.curves", "training.loop"}),
-        ("torch.distributed", set()),
+        ("accelerate", {"pipeline.together", "training.curves", "training.loop"}),
+        ("torch.distributed", {"pipeline.together"}),
         ("bm25s", {"retrieval.bm25"}),
         ("faiss", {"retrieval.approximate"}),
         ("ir_measures", {"evaluation.ranking"}),

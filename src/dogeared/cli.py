@@ -21,6 +21,7 @@ from dogeared.cli_export import export_app
 from dogeared.cli_serve import serve_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
 from dogeared.errors import DogearedError
+from dogeared.pipeline.together import follow, is_follower, leading
 from dogeared.stopping import Stopped, stop_on_signals
 
 __all__ = ["app", "main"]
@@ -32,7 +33,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with stop_on_signals():
-                return super().invoke(ctx)
+                if is_follower():
+                    _set_up_output(verbose=False, quiet=True)
+                    return follow()
+                with leading():
+                    return super().invoke(ctx)
         except DogearedError as error:
             print(f"dogeared: {error}", file=sys.stderr)
             raise typer.Exit(2) from None

@@ -7,6 +7,7 @@ so that nothing half done is ever finished with other settings or from other inp
 import logging
 import platform
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from dogeared import __version__
 from dogeared.artifacts import claim, is_finished, read_manifest, verify, write_artifact
 from dogeared.pipeline import store
 from dogeared.pipeline.cost import measured_cost
+from dogeared.pipeline.together import call_others, is_called
 from dogeared.training.curves import TrackingSettings, curves_of
 
 __all__ = ["SERIES", "Facts", "make_artifact", "make_from", "work_folder"]
@@ -41,6 +43,8 @@ def make_artifact(
 ) -> None:
     """Do a step's work and publish it, unless that was done before, here or by a run that shares the same store.
 
+    A process that was called to train with the one that makes the artifact does the work alone, and keeps nothing.
+
     Args:
         out: The artifact to make.
         kind: The name of the step.
@@ -52,6 +56,10 @@ def make_artifact(
         ArtifactError: It was made, or begun, with other settings or from other inputs; the message names them.
     """
     settings = {**settings, "dogeared": SERIES}
+    if is_called():
+        with tempfile.TemporaryDirectory() as folder:
+            work(Path(folder), {})
+        return
     if is_finished(out, kind=kind, settings=settings, inputs=inputs):
         logger.info("%s: done before", out)
     elif store.take(out, kind=kind, settings=settings, inputs=inputs):
@@ -64,6 +72,7 @@ def make_artifact(
             measured_cost() as cost,
         ):
             facts["made_with"] = _versions()
+            facts["num_processes"] = call_others()
             work(folder, facts)
             facts["cost"] = cost
         store.put(out)

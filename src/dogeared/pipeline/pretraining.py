@@ -12,6 +12,7 @@ from dogeared.data.corpus import Corpus
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.making import Facts, make_from, work_folder
+from dogeared.pipeline.together import joined
 from dogeared.reader.copying import make_copying_reader
 from dogeared.training.loop import seed_of
 from dogeared.training.pretrain_reader import pretrain_reader as pretrain_in_place
@@ -21,6 +22,7 @@ __all__ = ["pretrain_reader"]
 _NUM_PROBED = 700
 
 
+@joined
 def pretrain_reader(out: Path, *, data: Path, experiment: Experiment) -> None:
     """Put a decoder that starts as a copier on ``reader.model``, a plain encoder, and teach it to find and to copy.
 

@@ -31,6 +31,7 @@ from dogeared.pipeline.scoring import (
     score_passages,
     token_likelihoods,
 )
+from dogeared.pipeline.together import joined
 from dogeared.reader.kinds import open_reader
 from dogeared.retrieval.approximate import build_approximate
 from dogeared.retrieval.dense import DenseRetriever, encode_corpus, index_files, open_index, reuse_vectors
@@ -80,6 +81,7 @@ def retrieve_first(out: Path, *, data: Path, words: Path | None, experiment: Exp
     make_from(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
 
 
+@joined
 def train_reader(
     out: Path, *, data: Path, ranking: Path, experiment: Experiment, round_number: int, start: Path | None = None
 ) -> None:
@@ -137,6 +139,7 @@ def untouched_retriever(out: Path, *, experiment: Experiment) -> None:
     make_from(out, "untouched_retriever", {"retriever": experiment.retriever.model_dump()}, {}, work)
 
 
+@joined
 def train_retriever(
     out: Path,
     *,

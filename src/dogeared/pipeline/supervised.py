@@ -12,6 +12,7 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.steps import RANKINGS_FILE
+from dogeared.pipeline.together import joined
 from dogeared.retrieval.dual_encoder import DualEncoder
 from dogeared.training.loop import seed_of
 from dogeared.training.train_supervised import find_examples, train_supervised
@@ -19,6 +20,7 @@ from dogeared.training.train_supervised import find_examples, train_supervised
 __all__ = ["train_dpr"]
 
 
+@joined
 def train_dpr(out: Path, *, data: Path, ranking: Path, start: Path, experiment: Experiment) -> None:
     """Train the baseline.
 

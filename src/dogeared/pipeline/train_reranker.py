@@ -14,12 +14,14 @@ from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.making import Facts, make_from, work_folder
 from dogeared.pipeline.scoring import RELEVANCE_FILE
+from dogeared.pipeline.together import joined
 from dogeared.training.loop import seed_of
 from dogeared.training.train_reranker import train_reranker as train_in_place
 
 __all__ = ["train_reranker"]
 
 
+@joined
 def train_reranker(out: Path, *, data: Path, relevance: Path, experiment: Experiment) -> None:
     """Train a cross-encoder.
 
