@@ -12,6 +12,7 @@ from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     MT5Config,
     MT5ForConditionalGeneration,
@@ -27,7 +28,17 @@ from dogeared.data.readings import Readings
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage, Question, Ranking
 
-__all__ = ["KINDS", "PASSAGES", "QUESTIONS", "passage", "save_tiny", "tiny_reader", "tiny_readings", "tiny_tokenizer"]
+__all__ = [
+    "KINDS",
+    "PASSAGES",
+    "QUESTIONS",
+    "passage",
+    "save_cross_encoder",
+    "save_tiny",
+    "tiny_reader",
+    "tiny_readings",
+    "tiny_tokenizer",
+]
 
 KINDS = ("t5", "t5_v1_1", "mt5", "bart", "bert2bert")
 
@@ -81,6 +92,17 @@ def save_tiny(kind: str, folder: Path, *, seed: int = 0) -> Path:
     _random_model(kind, len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_cross_encoder(folder: Path, *, num_labels: int = 1) -> str:
+    """Write a random cross-encoder with its tokenizer; return its name."""
+    tokenizer = tiny_tokenizer("bert")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(tokenizer), **sizes, initializer_range=0.4, num_labels=num_labels)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def tiny_reader(kind: str, folder: Path, *, seed: int = 0, **settings: int) -> FusionInDecoder:

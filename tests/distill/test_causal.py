@@ -47,6 +47,7 @@ def test_it_equals_the_librarys_loss(kind, readings, tokens_at_once, monkeypatch
     assert "1 of 7 questions have no answers" in caplog.text
     assert [item.question_id for item in found] == [question.id for question in readings.questions]
     assert [len(item.relevance) for item in found] == [0, 1, 2, 0, 4, 4, 0]
+    assert [item.passage_ids for item in found] == [readings.passage_ids(i) if i != 3 else () for i in range(7)]
     for index, item in enumerate(found):
         question = readings.questions[index]
         for passage, value in zip(readings.passages(index) if item.relevance else (), item.relevance, strict=True):
@@ -64,6 +65,11 @@ def test_a_passage_is_cut_to_fit_and_nothing_else_is(kind):
     )
     assert num_answer == 2
     assert cut == whole[: num_before - 3] + whole[num_before:]
+    short = len(whole) - num_passage  # room for question and answer, and for nothing else
+    (none,), _ = prompt_ids(tokenizer, QUESTIONS[0], PASSAGES[:1], "Anna Cora", max_length_tokens=short)
+    assert none == whole[: num_before - num_passage] + whole[num_before:]
+    with pytest.raises(ModelError, match=rf"expected room for a question and its answer, {short - 1} are too few"):
+        prompt_ids(tokenizer, QUESTIONS[0], PASSAGES[:1], "Anna Cora", max_length_tokens=short - 1)
     with pytest.raises(ModelError, match=r"teacher\.max_length_tokens: expected room for a question and its answer, 5"):
         prompt_ids(tokenizer, QUESTIONS[0], PASSAGES[:1], "Anna", max_length_tokens=5)
 
@@ -76,3 +82,11 @@ def test_a_saved_model_is_loaded_and_what_is_none_is_refused(kind, readings, tmp
     (tmp_path / "none" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"teacher\.model: expected a decoder-only language model"):
         load_causal(str(tmp_path / "none"))
+
+
+def test_on_a_cpu_a_model_saved_in_half_precision_computes_in_single(kind, tmp_path):
+    model, tokenizer = tiny_causal(kind)
+    model.bfloat16().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, _ = load_causal(str(tmp_path))
+    assert loaded.dtype == (torch.float32 if loaded.device.type == "cpu" else torch.bfloat16)

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
 
+from dogeared.distill import causal_attention
 from dogeared.distill.causal_attention import CausalAttention, best_heads, passage_attention
 from dogeared.errors import ModelError
+from dogeared.records import Passage, Question
 from tiny_causal import CAUSAL, tiny_causal
 from tiny_readers import PASSAGES, QUESTIONS, tiny_readings
 
@@ -64,11 +67,15 @@ def test_a_question_without_content_says_nothing(kind):
 def test_passages_are_cut_to_equal_shares(kind, tmp_path):
     model, tokenizer = tiny_causal(kind)
     ends = len(tokenizer(f"Question: {QUESTIONS[0]} Answer:", add_special_tokens=False)["input_ids"])
-    teacher = CausalAttention(model, tokenizer, max_length_tokens=ends + 1 + 3 * 5 + 2)
-    of_token, owner = teacher.of_question(QUESTIONS[0], PASSAGES[:3])
-    assert [int((owner == number).sum()) for number in range(3)] == [5, 3, 5]  # the second has three in all
+    for rest in (2, 0):
+        teacher = CausalAttention(model, tokenizer, max_length_tokens=ends + 1 + 3 * 5 + rest)
+        of_token, owner = teacher.of_question(QUESTIONS[0], PASSAGES[:3])
+        assert [int((owner == number).sum()) for number in range(3)] == [5, 3, 5]  # the second has three in all
+    assert owner[0] == (0 if tokenizer.bos_token_id is None else -1)
     values = passage_attention(of_token.flatten(0, 1), owner, num_passages=3).tolist()
     assert values == pytest.approx(by_hand(kind, QUESTIONS[0], PASSAGES[:3], share=5), abs=1e-5)
+    least = CausalAttention(model, tokenizer, max_length_tokens=ends + 1 + 3).of_question(QUESTIONS[0], PASSAGES[:3])
+    assert [int((least[1] == number).sum()) for number in range(3)] == [1, 1, 1]
     with pytest.raises(ModelError, match=r"teacher\.max_length_tokens: expected room for 3 passages and a question of"):
         CausalAttention(model, tokenizer, max_length_tokens=ends + 3).of_question(QUESTIONS[0], PASSAGES[:3])
 
@@ -150,3 +157,40 @@ def test_named_heads_are_asked_and_others_refused(kind, tmp_path):
     assert list(found[3].relevance) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ModelError, match=r"teacher\.heads: expected heads of \d layers"):
         CausalAttention(model, tokenizer, heads=[(9, 0)])
+
+
+def test_a_passage_without_a_title_begins_with_its_text_and_ends_with_a_gap(kind, monkeypatch):
+    model, tokenizer = tiny_causal(kind)
+    encode, texts = tokenizer.encode, []
+    monkeypatch.setattr(tokenizer, "encode", lambda text, **rest: texts.append(text) or encode(text, **rest))
+    CausalAttention(model, tokenizer).of_question(QUESTIONS[0], [replace(PASSAGES[0], title=""), PASSAGES[1]])
+    assert f"{PASSAGES[0].text}\n\n" in texts
+    assert f"song\n{PASSAGES[1].text}\n\n" in texts
+
+
+def test_heads_are_chosen_by_answers_of_the_language_and_on_the_first_few_questions_that_tell(kind, monkeypatch):
+    found = {"a": ["首都是北京。", "Anna wrote the red book"], "b": ["Cora", "北京"], "c": ["Ghent", "北京 north"]}
+
+    class Few:
+        questions: ClassVar = [Question(id=name, text=QUESTIONS[0], answers=("北京",)) for name in found]
+
+        def passages(self, index):
+            return [Passage(id=text, title="", text=text) for text in found["abc"[index]]]
+
+        def __len__(self):
+            return len(found)
+
+    model, tokenizer = tiny_causal(kind)
+    monkeypatch.setattr(causal_attention, "_NUM_EXAMPLES", 2)
+    asked = []
+    chinese = CausalAttention(model, tokenizer, num_heads=1, language="zh")
+    of_question = chinese.of_question
+    monkeypatch.setattr(chinese, "of_question", lambda text, read: asked.append(read) or of_question(text, read))
+    assert len(chinese.choose_heads(Few())) == 1
+    assert asked == [Few().passages(0), Few().passages(1)]
+    asked.clear()
+    plain = CausalAttention(model, tokenizer, num_heads=1)  # words between spaces: of the first there is none
+    of_question = plain.of_question
+    monkeypatch.setattr(plain, "of_question", lambda text, read: asked.append(read) or of_question(text, read))
+    plain.choose_heads(Few())
+    assert asked == [Few().passages(1), Few().passages(2)]

@@ -117,6 +117,9 @@ def test_questions_may_come_from_an_iterator():
 )
 def test_entropy_by_hand(relevance: list[float], temperature: float, expected: float):
     assert normalized_entropy(relevance, temperature=temperature) == pytest.approx(expected)
+    if temperature == 1.0:
+        assert normalized_entropy(relevance) == pytest.approx(expected)
+        assert check_teacher([judged(relevance, "." * len(relevance))])["entropy"] == pytest.approx(expected)
 
 
 def test_warnings_name_a_teacher_that_is_no_reader_and_do_not_ask_to_train_it():
@@ -126,5 +129,9 @@ def test_warnings_name_a_teacher_that_is_no_reader_and_do_not_ask_to_train_it():
     for questions in (flat, one_hot, broken):
         own, others = (check_teacher(questions, reads=reads)["warnings"] for reads in (True, False))
         assert own and len(own) == len(others)
+        assert own == check_teacher(questions)["warnings"]  # a teacher is taken for a reader
         assert all("the reader's" in warning for warning in own)
         assert all("the teacher's" in warning and "train the reader" not in warning for warning in others)
+    for questions, advice in ((flat, "longer, on several passages a question"), (broken, "anew with a lower learning")):
+        assert f"train the reader {advice}" in check_teacher(questions)["warnings"][0]
+        assert check_teacher(questions, reads=False)["warnings"][0].endswith("; choose another teacher")

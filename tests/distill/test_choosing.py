@@ -1,20 +1,26 @@
 """The teacher that the settings name is made, and settings that go with none are refused."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
+from dogeared.artifacts import file_fingerprint
+from dogeared.data.corpus import build_corpus
+from dogeared.data.readings import Readings
 from dogeared.distill.causal import CausalLikelihood
 from dogeared.distill.causal_attention import CausalAttention
 from dogeared.distill.choosing import ATTENTION, TeacherKind, TeacherSettings, choose_teacher, settings_of_teacher
+from dogeared.distill.cross_encoder import CrossEncoderTeacher
 from dogeared.distill.labels import AnswerString, GivenRelevance, Gold
 from dogeared.distill.likelihood import AnswerLikelihoods
 from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import ConfigError
 from dogeared.pipeline.config import load_experiment
-from tiny_causal import save_tiny_causal
-from tiny_readers import tiny_reader
+from dogeared.records import Question, Ranking
+from tiny_causal import save_tiny_causal, tiny_causal
+from tiny_readers import PASSAGES, save_cross_encoder, tiny_reader
 
 READS = ("cross_attention", "likelihood", "perplexity", "leave_one_out", "perplexity_reduction")
 
@@ -45,6 +51,38 @@ def test_the_others_need_no_reader(tmp_path):
         (TeacherSettings(kind="causal_likelihood", model=save_tiny_causal("gpt2", tmp_path / "lm")), CausalLikelihood),
     ):
         assert isinstance(choose_teacher(settings, reader=None, aggregation=PAPER, language="zh"), made)
+    name = save_cross_encoder(tmp_path / "cross")
+    for precision in ("fp32", "bf16"):
+        teacher = choose_teacher(
+            TeacherSettings(kind="cross_encoder", model=name), reader=None, aggregation=PAPER, precision=precision
+        )
+        assert isinstance(teacher, CrossEncoderTeacher)
+        assert teacher.precision == precision
+
+
+def test_answers_are_looked_for_in_the_language_that_is_named(tmp_path):
+    readings = Readings(
+        questions=[Question(id="q", text="?", answers=("北京",))],
+        rankings={"q": Ranking(question_id="q", passage_ids=("0",), scores=(1.0,))},
+        corpus=build_corpus([replace(PASSAGES[0], text="首都是北京。")], tmp_path / "corpus"),
+        num_passages=1,
+    )
+    for named, relevance in (({"language": "zh"}, (1.0,)), ({"language": "en"}, ()), ({}, ())):
+        teacher = choose_teacher(TeacherSettings(kind="answer_string"), reader=None, aggregation=PAPER, **named)
+        assert next(iter(teacher.relevance(readings))).relevance == relevance
+    assert next(iter(AnswerString().relevance(readings))).relevance == ()
+    heads = {"kind": "causal_attention", "model": save_tiny_causal("gpt2", tmp_path / "lm"), "num_heads": 1}
+    for language in ("zh", "en"):
+        teacher = choose_teacher(TeacherSettings(**heads), reader=None, aggregation=PAPER, language=language)
+        assert teacher._matcher.language == language
+
+
+@pytest.mark.parametrize("kind", ["cross_attention", "perplexity"])
+def test_where_no_precision_is_named_it_is_chosen_by_the_hardware(kind, tmp_path):
+    reader = tiny_reader("t5", tmp_path)
+    assert choose_teacher(TeacherSettings(kind=kind), reader=reader, aggregation=PAPER).precision == "auto"
+    assert CrossAttention(reader).precision == AnswerLikelihoods(reader, "perplexity").precision == "auto"
+    assert CrossEncoderTeacher(save_cross_encoder(tmp_path / "cross")).precision == "auto"
 
 
 def test_which_read_is_known():
@@ -98,7 +136,7 @@ def test_what_bears_on_the_teacher_is_what_it_uses(tmp_path):
     likely = TeacherSettings(kind="perplexity")
     assert of(likely, language="zh", aggregation=Aggregation(over_tokens="max")) == {"teacher": {"kind": "perplexity"}}
     string = TeacherSettings(kind="answer_string")
-    assert of(string) != of(string, language="zh")
+    assert of(string) != of(string, language="zh") == {"teacher": {"kind": "answer_string", "language": "zh"}}
     looks = TeacherSettings(kind="causal_attention", model="m")
     assert of(looks)["teacher"] == {"kind": "causal_attention", "model": "m", "max_length_tokens": 4096, "num_heads": 0}
     assert of(looks) == of(looks, language="zh")
@@ -108,7 +146,7 @@ def test_what_bears_on_the_teacher_is_what_it_uses(tmp_path):
     first.write_text("q Q0 p 1 2 x\n")
     second.write_text("q Q0 p 1 2 x\n")
     by_first, by_second = (TeacherSettings(kind="file", file=str(file)) for file in (first, second))
-    assert of(by_first) == of(by_second)
+    assert of(by_first) == of(by_second) == {"teacher": {"kind": "file", "file": file_fingerprint(first)}}
     second.write_text("q Q0 p 1 3 x\n")
     assert of(by_first) != of(by_second)
 
@@ -120,4 +158,7 @@ def test_a_language_model_is_made_with_its_settings(tmp_path):
     assert isinstance(teacher, CausalAttention)
     assert (teacher.num_heads, teacher.max_length_tokens) == (3, 300)
     likely = choose_teacher(TeacherSettings(kind="causal_likelihood", model=name), reader=None, aggregation=PAPER)
-    assert likely.max_length_tokens == 512
+    assert likely.max_length_tokens == CausalLikelihood(*tiny_causal("llama")).max_length_tokens == 512
+    assert CausalAttention(*tiny_causal("llama")).max_length_tokens == 4096
+    short = {"kind": "causal_likelihood", "model": name, "max_length_tokens": 300}
+    assert choose_teacher(TeacherSettings(**short), reader=None, aggregation=PAPER).max_length_tokens == 300

@@ -38,6 +38,7 @@ def test_it_is_the_cross_entropy_of_the_positive_among_its_negatives():
         costs.append(nn.functional.cross_entropy(score[question, among][None] / 0.5, torch.tensor([0])).item())
     found = contrastive_loss(score, positive, mask, temperature=0.5).item()
     assert found == pytest.approx(sum(costs) / 4, abs=1e-6)
+    assert contrastive_loss(score / 0.5, positive, mask).item() == pytest.approx(found, abs=1e-6)
 
 
 def test_a_hot_temperature_makes_all_equal():

@@ -1,24 +1,12 @@
 """A cross-encoder's number is the logit of its model, pair by pair."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from dogeared.distill.cross_encoder import CrossEncoderTeacher
 from dogeared.errors import ModelError
-from tiny_readers import tiny_readings, tiny_tokenizer
-
-
-def save_cross_encoder(folder: Path, *, num_labels: int = 1) -> str:
-    tokenizer = tiny_tokenizer("bert")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=len(tokenizer), **sizes, initializer_range=0.4, num_labels=num_labels)
-    BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+from tiny_readers import save_cross_encoder, tiny_readings, tiny_tokenizer
 
 
 def test_it_equals_the_librarys_model_pair_by_pair(tmp_path):

@@ -114,6 +114,16 @@ def test_tokens_after_the_answer_and_scores_of_absent_passages_never_count(junk)
     assert torch.equal(emdr2_of_answers(spoiled, whole(tokens)), emdr2_of_answers(score.detach(), whole(tokens)))
 
 
+@pytest.mark.parametrize("junk", [-math.inf, math.nan])
+def test_what_stands_behind_an_answer_spoils_no_gradient(junk):
+    score, tokens = drawn()
+    padded = tokens.masked_fill(~OUTPUTS[:, None, :] & ~ABSENT[:, :, None], junk)
+    found, wanted = (
+        torch.autograd.grad(emdr2_of_tokens(score, likelihood, OUTPUTS), score)[0] for likelihood in (padded, tokens)
+    )
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
 def test_the_order_of_passages_does_not_matter():
     score, tokens = drawn()
     order = torch.tensor([2, 0, 3, 1])

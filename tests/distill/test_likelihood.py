@@ -11,7 +11,7 @@ import torch
 from dogeared.data.rankings import read_likelihoods, write_likelihoods
 from dogeared.data.readings import Readings
 from dogeared.distill import likelihood
-from dogeared.distill.likelihood import AnswerLikelihoods, of_whole_answer, select_states
+from dogeared.distill.likelihood import AnswerLikelihoods, answer_log_likelihood, of_whole_answer, select_states
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader, tiny_readings
@@ -100,9 +100,24 @@ def test_each_pair_is_encoded_once(reader, readings, monkeypatch):
 
 
 def test_questions_without_answers_are_left_out_and_counted(reader, readings, caplog):
-    with caplog.at_level(logging.WARNING):
-        list(AnswerLikelihoods(reader, "perplexity", precision="fp32").relevance(readings))
-    assert "1 of 7 questions have no answers" in caplog.text
+    for kind in ("perplexity", "likelihood"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            list(AnswerLikelihoods(reader, kind, precision="fp32").relevance(readings))
+        assert "1 of 7 questions have no answers" in caplog.text
+
+
+def test_tokens_are_not_judged_by_what_is_left_out(reader, readings):
+    with pytest.raises(AssertionError, match="all passages but one"):
+        AnswerLikelihoods(reader, "leave_one_out").of_tokens(readings)
+
+
+def test_what_is_no_token_of_an_answer_has_no_likelihood(reader):
+    batch = reader.batch(QUESTIONS[:2], [PASSAGES[:1], PASSAGES[1:2]], answers=["Anna", "the old tower"])
+    with torch.inference_mode():
+        found = answer_log_likelihood(reader, reader.fuse(batch), batch.labels)
+    assert (batch.labels[0] < 0).sum() == 2
+    assert torch.equal(found == 0.0, batch.labels < 0)
 
 
 def test_dropout_is_off_and_batches_do_not_matter(reader, readings, monkeypatch):
@@ -142,3 +157,5 @@ def test_chosen_states_are_those_of_reading_less(reader):
     torch.testing.assert_close(found.states, less.states, rtol=0.0, atol=1e-5)
     assert set(found.passage_of_token[0].tolist()) <= {1, -1}
     assert set(found.passage_of_token[1].tolist()) <= {0, 3, -1}
+    assert torch.equal(found.passage_of_token < 0, ~found.mask)
+    assert found.num_passages.tolist() == [2, 4]

@@ -62,6 +62,8 @@ def test_it_is_chosen_for_readers_that_mark_spans_alone(reader, tmp_path):
     teacher = choose_teacher(settings, reader=reader, aggregation=PAPER, precision="fp32")
     assert isinstance(teacher, PassagePosterior)
     assert teacher.reader is reader
+    assert teacher.precision == "fp32"
+    assert PassagePosterior(reader).precision == "auto"
     assert own_judgement(reader.settings) == settings
     writes = tiny_reader("t5", tmp_path)
     assert own_judgement(writes.settings).kind == "cross_attention"

@@ -206,6 +206,32 @@ def test_every_choice_equals_loops(
     np.testing.assert_allclose(relevance.numpy(), numpy_choice(*arrays, COUNTED.numpy()), rtol=1e-5, atol=1e-6)
 
 
+def test_which_outputs_belong_to_an_answer_bears_on_nothing_where_the_first_is_asked():
+    scores = random_scores()
+    masked = passage_relevance(scores, OWNERS, num_passages=4, output_mask=torch.zeros_like(OUTPUTS))
+    assert torch.equal(masked, passage_relevance(scores, OWNERS, num_passages=4))
+
+
+def test_the_outputs_of_an_answer_add_up():
+    ask = Aggregation(output_tokens="given", over_output="sum")
+    found = passage_relevance(random_scores(), OWNERS, num_passages=4, aggregation=ask, output_mask=OUTPUTS)
+    arrays = (OUTPUTS.numpy(), random_norms().double().numpy(), COUNTED.numpy())
+    expected = numpy_choice(random_scores().double().numpy(), OWNERS.numpy(), 4, ask, *arrays)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_more_questions_than_tokens_are_asked_for_their_text():
+    scores = torch.arange(6.0).reshape(1, 3, 1, 1, 2)
+    relevance = passage_relevance(
+        scores,
+        torch.zeros(3, 2, dtype=torch.long),
+        num_passages=1,
+        aggregation=Aggregation(input_tokens="passage"),
+        counted=torch.tensor([[False, True], [True, False], [False, False]]),
+    )
+    assert relevance.tolist() == [[1.0], [2.0], [4.5]]  # the last has no text that counts, and counts whole
+
+
 def test_outputs_add_up_and_are_all_asked_without_a_mask():
     scores = random_scores()
     ask = Aggregation(output_tokens="given", over_output="sum")

@@ -155,6 +155,8 @@ def test_what_the_reader_writes_is_asked_where_that_is_wanted(reader: FusionInDe
         fused = reader.fuse(batch)
         assert torch.equal(fused_relevance(reader, fused, given), fused_relevance(reader, fused, asked))
     assert (generated - teacher_of(reader).of_batch(batch))[0].abs().max() > 1e-5
+    other = reader.batch(QUESTIONS, FOUND, answers=ANSWERS)  # a given answer is not what is written
+    assert torch.equal(CrossAttention(reader, asked, precision="fp32").of_batch(other), generated)
 
 
 def test_with_given_answers_questions_without_any_are_left_out_and_counted(
@@ -166,6 +168,9 @@ def test_with_given_answers_questions_without_any_are_left_out_and_counted(
     with caplog.at_level(logging.WARNING):
         judged = list(teacher.relevance(replace(plain, questions=questions)))
     assert [len(item.relevance) for item in judged] == [0, 1, 0, 3, 0, 4, 0]
+    for index in (1, 3, 5):
+        batch = reader.batch([questions[index].text], [plain.passages(index)], answers=["Anna"])
+        assert list(judged[index].relevance) == pytest.approx(teacher.of_batch(batch)[0].tolist(), abs=1e-5)
     assert "4 of 7 questions have no answers" in caplog.text
 
 
@@ -188,6 +193,9 @@ def test_more_layers_than_there_are_are_refused(reader: FusionInDecoder):
     teacher = CrossAttention(reader, Aggregation(num_last_layers=3), precision="fp32")
     with pytest.raises(ConfigError, match="expected at most the 2 layers of the reader's decoder, got 3"):
         teacher.of_batch(reader.batch(QUESTIONS, FOUND))
+    every = CrossAttention(reader, Aggregation(num_last_layers=2), precision="fp32")
+    batch = reader.batch(QUESTIONS, FOUND)
+    assert torch.equal(every.of_batch(batch), teacher_of(reader).of_batch(batch))
 
 
 def test_attention_times_the_length_of_values_equals_the_weights_by_hand(reader: FusionInDecoder):

@@ -68,6 +68,7 @@ def test_the_mean_leaves_out_questions_without_an_order():
     assert means["inversions"] == 0.5
     assert means["inversion_rate"] == 0.5
     assert means["depth@1"] == 1.5
+    assert mean_agreement([[1.0, 2.0]]) == {**agreement([1.0, 2.0]), "num_questions": 1}
 
 
 def test_no_question_to_compare_is_an_error():

@@ -17,6 +17,7 @@ from dogeared.evaluation.answers import answer_spans, has_answer
         (["cafe\u0301"], "Un CAFÉ.", "en", ["CAFÉ"]),
         (["a b", "b c"], "a b c", "en", ["a b c"]),
         (["北京"], "首都是北京。", "zh", ["北京"]),
+        (["北京", "上海"], "北京上海", "zh", ["北京", "上海"]),  # side by side, they are two
         (["AB"], "这是\uff21\uff22公司", "zh", ["\uff21\uff22"]),
         (["ガイド"], "東京ｶﾞｲﾄﾞです", "ja", ["ｶﾞｲﾄﾞ"]),
         (["ﾊﾟﾘ"], "花のパリ、パ", "ja", ["パリ"]),
@@ -40,3 +41,7 @@ def test_there_is_a_mark_exactly_where_an_answer_counts(answers, text, language)
     assert bool(spans) == has_answer(answers, text, language)
     assert all(0 <= start < end <= len(text) for start, end in spans)
     assert spans == sorted(spans)
+
+
+def test_where_no_language_is_named_words_are_what_stands_between_spaces():
+    assert answer_spans(["北京"], "首都是北京。") == answer_spans(["北京"], "首都是北京。", "en") == []

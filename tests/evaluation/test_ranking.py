@@ -138,6 +138,22 @@ def test_answers_in_chinese_passages():
     assert found == {"q": {"a": 1}}
 
 
+@pytest.mark.parametrize(("language", "found"), [("zh", 1.0), ("ja", 1.0), ("en", 0.0)])
+def test_answers_are_looked_for_in_the_language_that_is_named(language, found):
+    asked = [question("q", answers=["北京"])], [ranking("q", "a")], lambda _: ["首都是北京。"]
+    assert retrieval_by_question(*asked, language)["q"]["answer_success@1"] == found
+    assert evaluate_retrieval(*asked, language)["answer_success@1"] == found
+    if language == "en":  # what is taken where none is named
+        assert retrieval_by_question(*asked) == retrieval_by_question(*asked, language)
+        assert evaluate_retrieval(*asked) == evaluate_retrieval(*asked, language)
+        assert answer_judgments(*asked) == {"q": {}}
+
+
+def test_each_passage_must_have_a_text():
+    with pytest.raises(ValueError, match="shorter"):
+        answer_judgments([question("q", answers=["x"])], [ranking("q", "ab")], lambda _: ["only one"])
+
+
 def test_evaluation_takes_gold_where_it_is_known_and_answers_elsewhere():
     questions = [
         question("gold only", gold="d"),

@@ -39,6 +39,23 @@ def test_drawn_signs_come_near_to_all_signs(seed):
     assert drawn == pytest.approx(wanted, abs=4 * (wanted * (1 - wanted) / 1000) ** 0.5 + 1 / 1000)
 
 
+def test_all_ways_are_counted_where_they_are_no_more_than_draws():
+    values = np.random.default_rng(0).normal(0.5, 1, size=10)
+    assert randomization_p(values, num_draws=1024) == pytest.approx(by_brute_force(values.tolist()), abs=1e-12)
+    assert randomization_p(values, num_draws=1023) != randomization_p(values, num_draws=1024)
+
+
+def test_by_hand_a_sum_of_nothing_is_never_larger_than_chance():
+    """Differences that cancel out sum to 0, and every way in which signs fall sums to as much or more."""
+    assert randomization_p(np.array([1.0, -1.0])) == 1.0
+    assert randomization_p(np.tile([1.0, -1.0], 20)) == 1.0  # drawn: 2 to the 40 ways
+
+
+def test_by_hand_a_sum_that_no_draw_reaches_counts_itself_alone():
+    """Forty signs that are all the same fall so once in 2 to the 39: in none of the draws."""
+    assert randomization_p(np.ones(40), num_draws=99) == 1 / 100
+
+
 def test_drawing_in_parts_changes_nothing(monkeypatch):
     values = np.random.default_rng(0).normal(0.1, 1, size=200)
     whole = [randomization_p(values, num_draws=99), *bootstrap_interval(values, num_draws=99)]
@@ -81,6 +98,26 @@ def test_a_comparison_counts_wins_and_losses_and_points_from_first_to_second():
     assert found == compare_paired([0.0, 0.5, 1.0, 0.25], [1.0, 0.5, 0.5, 0.75])
     turned = compare_paired([1.0, 0.5, 0.5, 0.75], [0.0, 0.5, 1.0, 0.25])
     assert (turned.p, turned.difference, turned.wins) == (found.p, -found.difference, found.losses)
+
+
+def test_a_comparison_draws_by_its_seed_and_by_0_where_none_is_named():
+    draw = np.random.default_rng(0)
+    before, after = draw.normal(size=30), draw.normal(0.3, size=30)
+    differences = after - before
+    before, after = before.tolist(), after.tolist()
+    for seed in (0, 7):
+        found = compare_paired(before, after, seed=seed)
+        assert (found.low, found.high) == bootstrap_interval(differences, seed=seed)
+        assert found.p == randomization_p(differences, seed=seed)
+    assert (
+        compare_paired(before, after, seed=0) == compare_paired(before, after) != compare_paired(before, after, seed=7)
+    )
+    assert randomization_p(differences) == randomization_p(differences, seed=0)
+    assert bootstrap_interval(differences) == bootstrap_interval(differences, seed=0)
+
+
+def test_right_and_wrong_are_values_too():
+    assert compare_paired([True, False, False], [True, True, True]) == compare_paired([1, 0, 0], [1.0, 1.0, 1.0])
 
 
 def test_no_difference_is_no_sign_of_one():
