@@ -16,7 +16,18 @@ PACKAGE = Path(dogeared.__file__).parent
 
 # Every import goes to an earlier layer, or to a module that stands earlier in the same layer.
 LAYERS: dict[str, list[str]] = {
-    "ground": ["errors", "records", "settings", "progress", "stopping", "storage", "locks", "artifacts", "models"],
+    "ground": [
+        "errors",
+        "records",
+        "settings",
+        "progress",
+        "cuts",
+        "stopping",
+        "storage",
+        "locks",
+        "artifacts",
+        "models",
+    ],
     "data and measures": [
         "data.rows",
         "data.json_list",
@@ -59,6 +70,7 @@ LAYERS: dict[str, list[str]] = {
         "retrieval.given",
         "retrieval.bm25",
         "retrieval.tfidf",
+        "retrieval.words",
         "retrieval.hybrid",
         "retrieval.token_projection",
         "retrieval.encoder_models",

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from dogeared.cuts import count_cuts
 from dogeared.records import Passage
 
 __all__ = [
@@ -140,8 +141,10 @@ def reader_batch(
         texts += [PASSAGE_TEMPLATE.format(question=question, title=p.title, text=p.text) for p in found]
         if not found:
             texts.append(QUESTION_TEMPLATE.format(question=question))
+    rows: list[list[int]] = tokenizer(texts, truncation=True, max_length=max_length_tokens)["input_ids"]
+    count_cuts("reader.max_length_tokens", max_length_tokens, map(len, rows))
     return batch_of_rows(
-        tokenizer(texts, truncation=True, max_length=max_length_tokens)["input_ids"],
+        rows,
         [len(found) for found in passages],
         labels=None if answers is None else answer_labels(tokenizer, answers, max_answer_tokens=max_answer_tokens),
         pad_token_id=_pad(tokenizer),

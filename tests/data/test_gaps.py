@@ -21,6 +21,7 @@ def test_question_and_answer_together_stand_in_one_passage():
         whole = gap.question.replace(BLANK, gap.answer)
         assert [whole in passage.text for passage in gap.passages].count(True) == 1
         assert whole in TEXTS[0]
+        assert gap.source == "0"
         assert {passage.title for passage in gap.passages} == {"title 0", "title 1"}
         assert all(len(passage.text.split()) == 14 for passage in gap.passages)
         seen.add(gap.passages[0].id)

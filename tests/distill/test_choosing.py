@@ -140,6 +140,8 @@ def test_what_bears_on_the_teacher_is_what_it_uses(tmp_path):
     looks = TeacherSettings(kind="causal_attention", model="m")
     assert of(looks)["teacher"] == {"kind": "causal_attention", "model": "m", "max_length_tokens": 4096, "num_heads": 0}
     assert of(looks) == of(looks, language="zh")
+    named = TeacherSettings(kind="causal_attention", model="m", heads=["1.0", "0.3"])
+    assert of(named)["teacher"] == of(looks)["teacher"] | {"heads": ["1.0", "0.3"]}
     some = TeacherSettings(kind="causal_attention", model="m", num_heads=3)
     assert of(some) != of(some, language="zh")
     first, second = tmp_path / "a.trec", tmp_path / "b.trec"

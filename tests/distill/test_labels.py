@@ -123,3 +123,18 @@ def test_a_mixture_has_the_softmax_of_both_by_weight(readings, temperature):
             (torch.tensor(item.relevance, dtype=torch.float64) / temperature).softmax(0), expected
         )
         assert marks.sum() == len(gold)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.5])
+def test_labels_alone_or_none_are_no_mixture(weight):
+    with pytest.raises(AssertionError, match="no mixture"):
+        MixedWithGold(Gold(), weight=weight, temperature=1.0)
+
+
+def test_a_mixture_wants_a_word_on_each_question(readings):
+    class Silent:
+        def relevance(self, readings):
+            return iter(())
+
+    with pytest.raises(ValueError, match="shorter"):
+        list(MixedWithGold(Silent(), weight=0.5, temperature=1.0).relevance(readings))

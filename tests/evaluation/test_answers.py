@@ -42,6 +42,7 @@ def test_chinese_normalization(text, normalized):
 
 def test_exact_match_takes_any_answer():
     assert exact_match("the Po.", ["Polonium", "po"])
+    assert exact_match("po", ["Polonium", "The Po!"])
     assert not exact_match("Po", ["Polonium"])
     assert not exact_match("Po", [])
     assert exact_match("24次拦截", ["24 次拦截。"], "zh")

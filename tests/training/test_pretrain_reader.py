@@ -1,5 +1,8 @@
 """A reader made of a plain encoder learns to copy in steps that a fresh decoder does not get by with."""
 
+import math
+import re
+
 import pytest
 import torch
 
@@ -96,3 +99,15 @@ def test_what_cannot_be_is_said(texts, corpus, tmp_path):
     short = build_corpus([Passage(id=str(n), title="", text="too short") for n in range(3)], tmp_path / "short")
     with pytest.raises(TrainingError, match="a dozen words"):
         pretrain_reader(copying_reader(texts), short, ReaderPretraining(steps=1), seed=0, folder=tmp_path / "work")
+
+
+def test_a_bad_loss_names_the_passages_of_its_gaps(texts, corpus, tmp_path):
+    reader = copying_reader(texts)
+    with torch.no_grad():
+        next(reader.parameters()).fill_(math.nan)
+    settings = ReaderPretraining(steps=1, questions_per_step=3, precision="fp32")
+    with pytest.raises(TrainingError, match="pretrain reader: the loss of step 1") as raised:
+        pretrain_reader(reader, corpus, settings, seed=1, folder=tmp_path)
+    named = re.findall(r"'a gap in passage (.*?)'", str(raised.value))
+    assert len(named) == 3
+    assert all(name in corpus for name in named)

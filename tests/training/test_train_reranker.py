@@ -1,5 +1,7 @@
 """A cross-encoder taught by a teacher: its loss, that it learns the order, and that what the step makes loads."""
 
+import math
+
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
@@ -14,6 +16,7 @@ from dogeared.distill.losses import distillation_loss
 from dogeared.errors import TrainingError
 from dogeared.pipeline.layout import RunFolder
 from dogeared.records import PassageRelevance, Question
+from dogeared.training.loop import items_of_step
 from dogeared.training.train_reranker import RerankerStudent, RerankerTraining, reranker_batch, train_reranker
 from tiny_readers import PASSAGES, QUESTIONS, save_tiny, tiny_readings
 
@@ -79,3 +82,13 @@ def test_the_command_makes_a_folder_that_the_library_loads(tiny_run, tiny_models
     assert len(read_manifest(tmp_path / "made").facts["losses"]) == 2
     loaded = CrossEncoder(str(tmp_path / "made"), device="cpu", activation_fn=nn.Identity())
     assert loaded.predict([("who ?", "she"), ("who ?", "the sea")]).shape == (2,)
+
+
+def test_a_bad_loss_names_its_questions(model, corpus, tmp_path):
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    settings = RerankerTraining(steps=1, questions_per_step=3, questions_per_batch=2, precision="fp32")
+    order = items_of_step(0, num_items=3, items_per_step=3, seed=5)[:2]
+    names = ", ".join(repr(ASKED[index].id) for index in order)
+    with pytest.raises(TrainingError, match=f"loss of batch 1 of the step. Its questions: {names}[.]"):
+        train_reranker(model, ASKED, RELEVANCE, corpus, settings, seed=5, folder=tmp_path / "work")

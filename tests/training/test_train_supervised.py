@@ -210,3 +210,13 @@ def test_questions_without_a_positive_are_counted_aloud(corpus, load, tmp_path, 
     alone = SETTINGS.model_copy(update={"questions_per_batch": 1})
     with pytest.raises(TrainingError, match="passages to stand against a positive"):
         train_supervised(load(), examples, alone, seed=0, folder=tmp_path)
+
+
+def test_a_bad_loss_names_its_questions(load, tmp_path):
+    encoder = load()
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(math.nan)
+    order = loop.items_of_step(0, num_items=3, items_per_step=3, seed=5)
+    names = ", ".join(repr(EXAMPLES[index].question.id) for index in order)
+    with pytest.raises(TrainingError, match=f"train baseline: the loss of step 1, .* Its questions: {names}[.]"):
+        train_supervised(encoder, EXAMPLES, SETTINGS, seed=5, folder=tmp_path)

@@ -31,11 +31,13 @@ class Gap:
     Attributes:
         question: The words on both sides of the gap, with ``BLANK`` between them.
         answer: The words left out.
+        source: The id of the passage that has them.
         passages: In any order, cut to a few words each.
     """
 
     question: str
     answer: str
+    source: str
     passages: tuple[Passage, ...]
 
 
@@ -66,5 +68,6 @@ def draw_gap(passages: Sequence[Passage], *, num_words: int, draw: random.Random
     return Gap(
         question=f"{before} {BLANK} {after}",
         answer=window[words[first][0] : words[first + length - 1][1]],
+        source=source.id,
         passages=tuple(shown),
     )

@@ -30,6 +30,7 @@ from dogeared.pipeline.steps import load_encoder
 from dogeared.records import Passage
 from dogeared.retrieval.approximate import build_approximate
 from dogeared.retrieval.dense import carry_vectors
+from dogeared.retrieval.words import index_corpus
 
 __all__ = ["add_passages", "remove_passages"]
 
@@ -122,7 +123,7 @@ def _edit_corpus(old: Path, made: Path, corpus: Corpus, kept: Sequence[int], new
 def _index_words(old: Path, made: Path, corpus: Corpus) -> None:
     manifest, before = read_manifest(old), load_words(old)
     with write_artifact(made, kind=manifest.kind, settings=manifest.settings, inputs={}) as (folder, _):
-        type(before).build(_all(corpus), before.settings).save(folder)  # type: ignore[arg-type]
+        index_corpus(type(before), corpus, before.settings).save(folder)
 
 
 def _carry(
@@ -138,7 +139,3 @@ def _carry(
         encoder.to(default_device())
         carry_vectors(encoder, corpus, old.vectors, folder, experiment.encoding, kept=kept)
         build_approximate(folder, experiment.index)
-
-
-def _all(corpus: Corpus) -> Iterator[Passage]:
-    return (passage for batch in corpus.iter_batches(4096) for passage in batch)

@@ -12,6 +12,7 @@ from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from
 from dogeared.retrieval.bm25 import BM25Retriever
 from dogeared.retrieval.tfidf import TfidfRetriever
+from dogeared.retrieval.words import index_corpus
 
 __all__ = ["index_tfidf", "index_words", "load_words"]
 
@@ -23,8 +24,7 @@ def index_words(out: Path, *, data: Path, experiment: Experiment) -> None:
     experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
-        corpus = Dataset.open(data).corpus
-        BM25Retriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.bm25).save(folder)
+        index_corpus(BM25Retriever, Dataset.open(data).corpus, experiment.bm25).save(folder)
 
     make_from(out, "index_words", {"bm25": experiment.bm25.model_dump()}, {"data": data}, work)
 
@@ -34,8 +34,7 @@ def index_tfidf(out: Path, *, data: Path, experiment: Experiment) -> None:
     experiment = settle_language(experiment, data)
 
     def work(folder: Path, facts: Facts) -> None:
-        corpus = Dataset.open(data).corpus
-        TfidfRetriever.build((p for batch in corpus.iter_batches(4096) for p in batch), experiment.tfidf).save(folder)
+        index_corpus(TfidfRetriever, Dataset.open(data).corpus, experiment.tfidf).save(folder)
 
     make_from(out, _KIND, {"tfidf": experiment.tfidf.model_dump()}, {"data": data}, work)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from dogeared import __version__
 from dogeared.artifacts import claim, is_finished, read_manifest, verify, write_artifact
+from dogeared.cuts import say_cuts
 from dogeared.pipeline import store
 from dogeared.pipeline.cost import measured_cost
 from dogeared.pipeline.together import call_others, is_called
@@ -70,6 +71,7 @@ def make_artifact(
         with (
             write_artifact(out, kind=kind, settings=settings, inputs=inputs) as (folder, facts),
             measured_cost() as cost,
+            say_cuts(kind),
         ):
             facts["made_with"] = _versions()
             facts["num_processes"] = call_others()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from dogeared.batching import Movable, ReaderBatch, batch_of_rows
+from dogeared.cuts import count_cuts
 from dogeared.evaluation.answers import AnswerMatcher, answer_spans
 from dogeared.records import Passage
 
@@ -88,6 +89,7 @@ def extractive_batch(
         return_offsets_mapping=True,
         return_token_type_ids=True,
     )
+    count_cuts("reader.max_length_tokens", max_length_tokens, map(len, pairs["input_ids"]))
     offsets: list[list[tuple[int, int]]] = pairs["offset_mapping"]
     readable: list[list[bool]] = []
     spans: set[tuple[int, int, int]] = set()

@@ -95,7 +95,7 @@ class BM25Retriever:
         terms = _TermLists()
         for passage in passages:
             passage_ids.append(passage.id)
-            found = analyzer.terms(f"{passage.title}\n{passage.text}")
+            found = analyzer.terms(_text(passage))
             terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in found])
         check_indexed(passage_ids, num_terms=len(vocabulary))
         index = bm25s.BM25(k1=settings.k1, b=settings.b, method=settings.variant)
@@ -104,6 +104,12 @@ class BM25Retriever:
         index.index(tokenized, create_empty_token=False, show_progress=False)
         _LOG.info("indexed %d passages with %d different terms", len(passage_ids), len(vocabulary))
         return cls(settings, index, passage_ids)
+
+    @classmethod
+    def count_entries(cls, passages: Iterable[Passage], settings: BM25Settings) -> int:
+        """Count the weights that an index of these passages would hold: one a different term of each."""
+        analyzer = _Analyzer(settings.language)
+        return sum(len(set(analyzer.terms(_text(passage)))) for passage in passages)
 
     def retrieve(self, questions: Sequence[Question], k: int) -> list[Ranking]:
         """Return a ranking for each question, in the order of the questions.
@@ -193,6 +199,10 @@ class _TermLists:
 
     def __iter__(self) -> Iterator[Sequence[int]]:
         return (self._numbers[start:end] for start, end in pairwise(self._ends))
+
+
+def _text(passage: Passage) -> str:
+    return f"{passage.title}\n{passage.text}"
 
 
 def best_rows(scores: np.ndarray, k: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dogeared.batching import Movable
+from dogeared.cuts import count_cuts
 from dogeared.retrieval.encoder_models import StudentModel, is_multi, routes
 
 __all__ = ["FeatureChunk", "feature_chunks"]
@@ -44,6 +45,8 @@ def feature_chunks(
     mask = features.get("attention_mask")
     if mask is None or model.tokenizer.padding_side != "right":
         return (FeatureChunk(features=features, rows=torch.arange(len(texts))),) if texts else ()
+    if not is_multi(model):  # whose limits are others, for each task its own
+        count_cuts("retriever.max_length_tokens", model.max_seq_length, mask.sum(dim=1).tolist())
     # Tokens that a question is filled up with are none of the text's, and count all the same.
     lengths = (mask.bool() | features.get("query_expansion_positions", mask).bool()).sum(dim=1).tolist()
     order = sorted(range(len(texts)), key=lambda row: lengths[row])

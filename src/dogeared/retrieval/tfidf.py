@@ -83,7 +83,7 @@ class TfidfRetriever:
         parts = []
         while batch := list(islice(source, _PASSAGES_AT_ONCE)):
             passage_ids += [passage.id for passage in batch]
-            parts.append(vectorizer.transform([f"{passage.title}\n{passage.text}" for passage in batch]))
+            parts.append(vectorizer.transform(map(_text, batch)))
         counts: Any = sparse.vstack(parts, format="csr") if parts else sparse.csr_array((0, 1))
         check_indexed(passage_ids, num_terms=counts.nnz)
         buckets, columns = np.unique(counts.indices, return_inverse=True)
@@ -95,6 +95,11 @@ class TfidfRetriever:
         by_bucket: Any = by_passage.T.tocsr()
         arrays = (buckets, rarity, by_bucket.data, by_bucket.indices, by_bucket.indptr)
         return cls(settings, passage_ids, dict(zip(_ARRAYS, arrays, strict=True)))
+
+    @classmethod
+    def count_entries(cls, passages: Iterable[Passage], settings: TfidfSettings) -> int:
+        """Count the weights that an index of these passages would hold at the most: one a different term of each."""
+        return cast(Any, _vectorizer(settings).transform(map(_text, passages))).nnz
 
     def retrieve(self, questions: Sequence[Question], k: int) -> list[Ranking]:
         """Return a ranking for each question, in the order of the questions.
@@ -143,6 +148,10 @@ class TfidfRetriever:
             passage_ids=tuple(self._passage_ids[row] for row in best),
             scores=tuple(scores[best].tolist()),
         )
+
+
+def _text(passage: Passage) -> str:
+    return f"{passage.title}\n{passage.text}"
 
 
 def _vectorizer(settings: TfidfSettings) -> HashingVectorizer:

@@ -63,11 +63,14 @@ def pretrain_reader(
             f"a reader learns to choose between passages: expected {settings.num_passages} or more, got {len(corpus)}"
         )
 
-    def batches_of_step(step: int) -> list[ReaderBatch]:
+    def gaps_of_step(step: int) -> list[Gap]:
         draw = random.Random(seed_of(seed, "gaps", step))
         growth = step / max(1, settings.steps - 1)
         num_words = round(settings.first_words + (settings.last_words - settings.first_words) * growth)
-        gaps = [_gap(corpus, settings.num_passages, num_words, draw) for _ in range(settings.questions_per_step)]
+        return [_gap(corpus, settings.num_passages, num_words, draw) for _ in range(settings.questions_per_step)]
+
+    def batches_of_step(step: int) -> list[ReaderBatch]:
+        gaps = gaps_of_step(step)
         size = settings.questions_per_batch or len(gaps)
         return [
             reader.batch(
@@ -86,6 +89,7 @@ def pretrain_reader(
         folder=folder,
         name="pretrain reader",
         paces={"model.decoder": settings.decoder_pace},
+        ids_of_step=lambda step: [f"a gap in passage {gap.source}" for gap in gaps_of_step(step)],
     )
 
 

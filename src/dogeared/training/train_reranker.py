@@ -125,16 +125,27 @@ def train_reranker(
         )
     model.max_seq_length = settings.max_length_tokens
 
-    def batches_of_step(step: int) -> list[RerankerBatch]:
+    def chosen_of_step(step: int) -> list[Question]:
         chosen = items_of_step(step, num_items=len(taught), items_per_step=settings.questions_per_step, seed=seed)
+        return [taught[item] for item in chosen]
+
+    def batches_of_step(step: int) -> list[RerankerBatch]:
+        chosen = chosen_of_step(step)
         size = settings.questions_per_batch or len(chosen)
         return [
-            reranker_batch(model, [taught[item] for item in chosen[start : start + size]], relevance, corpus, settings)
+            reranker_batch(model, chosen[start : start + size], relevance, corpus, settings)
             for start in range(0, len(chosen), size)
         ]
 
-    student = RerankerStudent(model, settings)
-    return train(student, batches_of_step, settings, seed=seed, folder=folder, name="train re-ranker")
+    return train(
+        RerankerStudent(model, settings),
+        batches_of_step,
+        settings,
+        seed=seed,
+        folder=folder,
+        name="train re-ranker",
+        ids_of_step=lambda step: [question.id for question in chosen_of_step(step)],
+    )
 
 
 def reranker_batch(

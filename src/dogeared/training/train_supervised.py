@@ -158,15 +158,26 @@ def train_supervised(
         )
     matcher = AnswerMatcher(language)
 
-    def batches_of_step(step: int) -> list[SupervisedBatch]:
+    def chosen_of_step(step: int) -> list[Example]:
         chosen = items_of_step(step, num_items=len(examples), items_per_step=settings.questions_per_step, seed=seed)
+        return [examples[index] for index in chosen]
+
+    def batches_of_step(step: int) -> list[SupervisedBatch]:
+        chosen = chosen_of_step(step)
         return [
-            supervised_batch(encoder, [examples[index] for index in chosen[start : start + size]], settings, matcher)
+            supervised_batch(encoder, chosen[start : start + size], settings, matcher)
             for start in range(0, len(chosen), size)
         ]
 
-    student = SupervisedStudent(encoder, settings)
-    return train(student, batches_of_step, settings, seed=seed, folder=folder, name="train baseline")
+    return train(
+        SupervisedStudent(encoder, settings),
+        batches_of_step,
+        settings,
+        seed=seed,
+        folder=folder,
+        name="train baseline",
+        ids_of_step=lambda step: [example.question.id for example in chosen_of_step(step)],
+    )
 
 
 def find_examples(
