@@ -155,6 +155,9 @@ def test_named_heads_are_asked_and_others_refused(kind, tmp_path):
     per_layer = model.config.num_attention_heads
     expected = by_hand(kind, readings.questions[3].text, readings.passages(3), heads=[per_layer + 1, 0])
     assert list(found[3].relevance) == pytest.approx(expected, abs=1e-5)
+    blocks = model.model.layers if kind == "llama" else model.transformer.h
+    blocks[1].register_forward_pre_hook(lambda module, inputs: pytest.fail("no head of this layer is asked"))
+    list(CausalAttention(model, tokenizer, heads=[(0, 0)]).relevance(readings))
     with pytest.raises(ModelError, match=r"teacher\.heads: expected heads of \d layers"):
         CausalAttention(model, tokenizer, heads=[(9, 0)])
 

@@ -80,7 +80,7 @@ def test_a_file_says_what_it_says_and_nothing_of_others(readings, tmp_path, capl
     assert found == [{}, {}, {}, {"1": -2.0, "3": 0.5}, {}, {"2": 7.0}, {}]
     assert [*found[3]] == ["1", "3"]  # the retriever's order
     assert "4 of 7 questions have no relevance in the file" in caplog.text
-    assert "names no relevance for 8 of the retrieved passages" in caplog.text  # 1 of q3, 4 of q4, 3 of q5
+    assert f"{file} names no relevance for 8 of the retrieved passages" in caplog.text  # 1 of q3, 4 of q4, 3 of q5
 
 
 def test_a_file_for_other_questions_says_nothing(readings, tmp_path):
