@@ -119,6 +119,27 @@ def test_every_error_is_json_of_one_shape(client, method, path, content, kind, s
     assert set(answered.json()["error"]) == {"message", "type", "param", "code"}
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/embeddings", {"input": [1, 2]}, "input"),
+        ("/v1/embeddings", {"input": {"text": "a"}}, "input"),
+        ("/v1/rerank", {"query": "Who?", "documents": ["a", {"title": "b"}]}, "documents.1"),
+        ("/v1/ask", {"question": "Who?", "num_passages": "many"}, "num_passages"),
+        ("/v1/ask", {"question": "Who?", "k": 1}, "k"),
+    ],
+)
+def test_an_error_names_the_field_as_its_sender_does(client, path, body, param):
+    assert client.post(path, json=body).json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/healthz"])
+def test_whether_it_is_there_can_be_asked_without_its_content(client, path):
+    answered = client.head(path)
+    assert (answered.status_code, answered.content) == (200, b"")
+    assert answered.headers["content-type"] == client.get(path).headers["content-type"]
+
+
 @pytest.mark.parametrize("question", ["</s><pad>", "\x00\x1f", "🙂" * 400, "<script>alert(1)</script>", "' OR 1=1 --"])
 def test_strange_questions_are_answered(client, question):
     assert client.post("/v1/ask", json={"question": question}).status_code == 200

@@ -330,6 +330,46 @@ def test_axe_finds_nothing(page, view: str, colours: str) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
+@needs_chromium
+@pytest.mark.parametrize(
+    ("reason", "english", "chinese"),
+    [
+        ("all rounds asked for are done", "all rounds asked for are done", "要求的轮次已全部完成"),
+        ("dev has not improved for 1 round (best is round 3)", "in a row: 1 (best is round 3)", "1 轮没有提高"),
+        ("dev has not improved for 2 rounds (best is round 1)", "in a row: 2 (best is round 1)", "最佳为第 1 轮"),
+        (
+            "retriever and reader agree on 0.91 of their first five passages, and no more than a round before",
+            "agree on 0.91 of their first five passages",
+            "重合度为 0.91",
+        ),
+        ("something new", "something new", "something new"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_chinese_too(page, address, reason, english, chinese) -> None:
+    """The sentences of results.json, as selection and rounds write them; others are shown as they stand."""
+    rounds = httpx.get(f"{address}/v1/rounds").json() | {"stopped": reason}
+    page.route("**/v1/rounds", lambda route: route.fulfill(json=rounds))
+    page.get_by_role("link", name="The run").click()
+    sync_api.expect(page.locator("#rounds .verdict")).to_contain_text(english)
+    page.get_by_label("Language").select_option("zh")
+    sync_api.expect(page.locator("#rounds .verdict")).to_contain_text(chinese)
+    sync_api.expect(page.locator("#rounds .verdict")).to_contain_text("开发集 answer_success@")
+
+
+@needs_chromium
+def test_nothing_breaks_inside_a_word_on_a_narrow_page(browser, address) -> None:
+    """The key above the charts has as many lines as it needs, and the page is no wider than the screen."""
+    for locale in ("en-US", "zh-CN"):
+        context = browser.new_context(locale=locale, viewport={"width": 360, "height": 800})
+        page = context.new_page()
+        page.goto(f"{address}/#run")
+        page.locator("figure").first.wait_for()
+        heights = [one.bounding_box()["height"] for one in page.locator(".key li").all()]
+        assert max(heights) < 1.6 * min(heights)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        context.close()
+
+
 def test_every_word_is_in_every_language() -> None:
     """The same keys, the same blanks; each key that the page names is there, and each that is there is named."""
     text = (PAGE / "words.js").read_text(encoding="utf-8")

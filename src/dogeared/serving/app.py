@@ -225,6 +225,8 @@ def _add_state(
             return error_response(503, "stopping", "the service is being stopped")
         return JSONResponse({"status": "ok"})
 
+    app.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)  # what load balancers ask
+
     @app.get("/metrics", response_class=PlainTextResponse, responses=_READ_ERRORS, summary="For Prometheus")
     async def metrics_text() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -236,7 +238,7 @@ def _add_page(app: FastAPI) -> set[str]:
     for file in sorted(path for path in _PAGE.rglob("*") if path.suffix in _MEDIA_TYPES):
         name = file.relative_to(_PAGE).as_posix()
         for path in ("/", "/index.html") if name == "index.html" else (f"/{name}",):
-            app.add_api_route(path, _sender(file), include_in_schema=False)
+            app.add_api_route(path, _sender(file), methods=["GET", "HEAD"], include_in_schema=False)
             paths.add(path)
     return paths
 

@@ -1,6 +1,7 @@
 """Every error as JSON of one shape, with a status that says whose it is and a code for programs."""
 
 import logging
+import re
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -30,6 +31,11 @@ def error_response(
     return JSONResponse(body, status_code=status, headers=dict(headers or {}))
 
 
+def _is_alternative(part: int | str) -> bool:
+    """Tell the name of one of several types that a field may have from the name of a field."""
+    return isinstance(part, str) and re.fullmatch(r"constrained-str|list\[.*\]|Document", part) is not None
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Turn whatever goes wrong in ``app`` into such an answer."""
 
@@ -50,7 +56,7 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(400, "bad_json", f"expected a body of JSON: {first['ctx']['error']}")
-        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        field = ".".join(str(part) for part in first["loc"] if part != "body" and not _is_alternative(part))
         return error_response(422, "invalid", first["msg"], param=field or None)
 
     @app.exception_handler(DataError)

@@ -46,9 +46,25 @@ function verdict() {
     "div", { class: "verdict" },
     make("p", { class: "said" }, say("bestIs", { best: name(results.best) })),
     make("p", {}, say(results.improved ? "improvedYes" : "improvedNo")),
-    make("p", {}, say("selectedBy", { measure: results.selected_by }),
-      results.stopped ? ` ${say("stopped", { reason: results.stopped })}` : ""),
+    make("p", {}, say("selectedBy", { measure: translated(results.selected_by) }),
+      results.stopped ? ` ${say("stopped", { reason: translated(results.stopped) })}` : ""),
   );
+}
+
+// What results.json says in English, with the words of the page for it; what is not among these is shown as it stands.
+const SENTENCES = [
+  [/^dev (\S+), then dev em$/, (measure) => say("byMeasure", { measure })],
+  [/^all rounds asked for are done$/, () => say("allDone")],
+  [/^dev has not improved for (\d+) rounds? \(best is round (\d+)\)$/, (rounds, best) => say("notImproved", { rounds, best })],
+  [/^retriever and reader agree on (\S+) of their first five/, (share) => say("agreeEnough", { share })],
+];
+
+function translated(sentence) {
+  for (const [pattern, told] of SENTENCES) {
+    const found = sentence.match(pattern);
+    if (found) return told(...found.slice(1));
+  }
+  return sentence;
 }
 
 function key() {
@@ -117,7 +133,7 @@ function table() {
     .replace("ndcg", "nDCG")), "EM", "F1"];
   const rows = results.rounds.flatMap((one) => one.reranked ? [row(one), reread(one)] : [row(one)]);
   const told = results.rounds.some((one) => one.reranked) ? say("rerankedNote") : null;
-  return section("measures", `${say("measures")} (${say(split)})`, told, heads, rows);
+  return section("measures", say("measures", { split: say(split) }), told, heads, rows);
 }
 
 function teacher() {
