@@ -183,6 +183,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "doors": [
         "terminal",
+        "serving.examples",
         "serving.schemas",
         "serving.work",
         "serving.errors",

@@ -8,6 +8,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dogeared.serving.examples import (
+    ASK_REQUESTS,
+    ASK_RESPONSES,
+    EMBEDDINGS_REQUESTS,
+    EMBEDDINGS_RESPONSES,
+    HEALTH_RESPONSES,
+    RERANK_REQUESTS,
+    RERANK_RESPONSES,
+    ROUNDS_RESPONSES,
+    SEARCH_REQUESTS,
+    SEARCH_RESPONSES,
+)
+
 __all__ = [
     "AskRequest",
     "AskResponse",
@@ -32,21 +45,14 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 RetrieverSide = Literal["before", "after"]
 
 
-_AFTER = {"side": "after", "name": "demo:encoder", "round": 2}
-_FOUND = {"rank": 1, "id": "p1", "title": "Marie Curie", "text": "She was born in Warsaw.", "score": 0.71}
-
-
-def _model(*examples: dict[str, Any], extra: Literal["forbid", "ignore"] = "forbid") -> ConfigDict:
-    return ConfigDict(extra=extra, json_schema_extra={"examples": list(examples)})
+def _model(examples: list[Any], *, extra: Literal["forbid", "ignore"] = "forbid") -> ConfigDict:
+    return ConfigDict(extra=extra, json_schema_extra={"examples": examples})
 
 
 class AskRequest(BaseModel):
     """A question to answer."""
 
-    model_config = _model(
-        {"question": "Where was Marie Curie born?"},
-        {"question": "Where was Marie Curie born?", "num_passages": 5, "retriever": "before", "token_relevance": False},
-    )
+    model_config = _model(ASK_REQUESTS)
 
     question: Question
     num_passages: int | None = Field(default=None, ge=1, le=MAX_PASSAGES)
@@ -57,7 +63,7 @@ class AskRequest(BaseModel):
 class SearchRequest(BaseModel):
     """A question to find passages for."""
 
-    model_config = _model({"question": "Where was Marie Curie born?", "num_passages": 10})
+    model_config = _model(SEARCH_REQUESTS)
 
     question: Question
     num_passages: int = Field(default=10, ge=1, le=MAX_PASSAGES)
@@ -94,28 +100,7 @@ class ReadPassage(FoundPassage):
 class AskResponse(BaseModel):
     """An answer, or that there is none of which the reader is sure enough."""
 
-    model_config = _model(
-        {
-            "question": "Where was Marie Curie born?",
-            "found": True,
-            "answer": "Warsaw",
-            "candidate": "Warsaw",
-            "confidence": 0.83,
-            "threshold": 0.41,
-            "retriever": _AFTER,
-            "answer_tokens": ["Warsaw", "</s>"],
-            "passages": [
-                {
-                    **_FOUND,
-                    "relevance": 2.4,
-                    "words": [[0, 3], [4, 7], [8, 12], [13, 15], [16, 23]],
-                    "token_share": [1.0, 1.0],
-                    "token_relevance": [[0.02, 0.05, 0.1, 0.02, 0.6], [0.1, 0.1, 0.1, 0.1, 0.2]],
-                }
-            ],
-        },
-        extra="ignore",
-    )
+    model_config = _model(ASK_RESPONSES, extra="ignore")
 
     question: str
     found: bool
@@ -131,9 +116,7 @@ class AskResponse(BaseModel):
 class SearchResponse(BaseModel):
     """What was found."""
 
-    model_config = _model(
-        {"question": "Where was Marie Curie born?", "retriever": _AFTER, "passages": [_FOUND]}, extra="ignore"
-    )
+    model_config = _model(SEARCH_RESPONSES, extra="ignore")
 
     question: str
     retriever: UsedRetriever
@@ -143,11 +126,7 @@ class SearchResponse(BaseModel):
 class EmbeddingsRequest(BaseModel):
     """Texts to encode, in the shape of OpenAI's API; ``input_type`` is ours."""
 
-    model_config = _model(
-        {"input": "Where was Marie Curie born?"},
-        {"input": ["She was born in Warsaw."], "input_type": "passage", "encoding_format": "base64"},
-        extra="ignore",
-    )
+    model_config = _model(EMBEDDINGS_REQUESTS, extra="ignore")
 
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
     model: str | None = Field(default=None, max_length=200)
@@ -173,15 +152,7 @@ class Usage(BaseModel):
 class EmbeddingsResponse(BaseModel):
     """Vectors in the order of the texts."""
 
-    model_config = _model(
-        {
-            "object": "list",
-            "model": "demo:encoder",
-            "data": [{"object": "embedding", "index": 0, "embedding": [0.12, -0.4, 0.91]}],
-            "usage": {"prompt_tokens": 5, "total_tokens": 5},
-        },
-        extra="ignore",
-    )
+    model_config = _model(EMBEDDINGS_RESPONSES, extra="ignore")
 
     object: Literal["list"] = "list"
     model: str
@@ -201,15 +172,7 @@ class Document(BaseModel):
 class RerankRequest(BaseModel):
     """Documents to order, in the shape of Cohere's and Jina's API."""
 
-    model_config = _model(
-        {"query": "Where was Marie Curie born?", "documents": ["She was born in Warsaw.", "It rained."], "top_n": 1},
-        {
-            "query": "Where was Marie Curie born?",
-            "documents": [{"text": "She was born in Warsaw.", "title": "Marie Curie"}, {"text": "It rained."}],
-            "return_documents": True,
-        },
-        extra="ignore",
-    )
+    model_config = _model(RERANK_REQUESTS, extra="ignore")
 
     query: Question
     documents: list[Text | Document] = Field(min_length=1, max_length=MAX_PASSAGES)
@@ -235,13 +198,7 @@ class RerankResult(BaseModel):
 class RerankResponse(BaseModel):
     """Best first."""
 
-    model_config = _model(
-        {
-            "model": "reader",
-            "results": [{"index": 0, "relevance_score": 0.93, "document": {"text": "She was born in Warsaw."}}],
-        },
-        extra="ignore",
-    )
+    model_config = _model(RERANK_RESPONSES, extra="ignore")
 
     model: str
     results: list[RerankResult]
@@ -276,27 +233,7 @@ class Retrievers(BaseModel):
 class RoundsResponse(BaseModel):
     """The run in numbers."""
 
-    model_config = _model(
-        {
-            "best": 2,
-            "improved": True,
-            "selected_by": "answer_success@5",
-            "stopped": "all rounds asked for are done",
-            "retrievers": {"before": {"side": "before", "name": "bm25", "round": 0}, "after": _AFTER},
-            "threshold": 0.41,
-            "rounds": [
-                {
-                    "round": 0,
-                    "retriever": {"name": "bm25", "dev": {"success@1": 0.15}, "test": {"success@1": 0.15}},
-                    "reranked": None,
-                    "reader": {"dev": {"em": 0.82}, "test": {"em": 0.84}},
-                    "teacher_check": {"mrr_teacher": 0.9, "mrr_retrieval": 0.4, "warnings": []},
-                    "agreement": {"overlap@5": 0.61},
-                }
-            ],
-        },
-        extra="ignore",
-    )
+    model_config = _model(ROUNDS_RESPONSES, extra="ignore")
 
     best: int | Literal["untouched"]
     improved: bool
@@ -310,7 +247,7 @@ class RoundsResponse(BaseModel):
 class Health(BaseModel):
     """Whether questions are taken."""
 
-    model_config = _model({"status": "ok"}, extra="ignore")
+    model_config = _model(HEALTH_RESPONSES, extra="ignore")
 
     status: Literal["ok"]
 
