@@ -1,38 +1,45 @@
 """Put the figures of the harnesses into docs/reliability.md, between the marks that are there for them.
 
-Reads what ``make chaos``, ``make fuzz`` and ``make mutation`` left behind; what is not there leaves its part as it is.
+Reads what ``make chaos``, ``make fuzz``, ``make mutation`` and ``make coverage`` left behind; what is not there leaves
+its part as it is. Too few branches covered end it with an error, after they were written.
 """
 
 import argparse
 import json
 import re
-import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs/reliability.md"
 
+BRANCHES = ("covered_branches", "num_branches")
+STATEMENTS = ("covered_lines", "num_statements")
+LEAST_REACHED = 0.95
+
 
 def main() -> None:
     """Write each part whose figures are there."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="+", choices=sorted(PARTS))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="where the harnesses left their figures")
-    parser.add_argument("--mutants", type=Path, default=ROOT, help="where mutmut ran")
     told = parser.parse_args()
-    if (told.runs / "chaos/trials.jsonl").is_file():
-        fill("chaos", chaos(lines_of(told.runs / "chaos/trials.jsonl")))
-    if (told.runs / "fuzz/figures.jsonl").is_file():
-        fill("fuzz", fuzz(lines_of(told.runs / "fuzz/figures.jsonl")))
-    if (told.mutants / "mutants").is_dir():
-        fill("mutation", mutation(told.mutants))
+    for part in told.parts:
+        file, write = PARTS[part]
+        if (told.runs / file).is_file():
+            fill(part, write(read(told.runs / file)))
+    report = told.runs / PARTS["coverage"][0]
+    if "coverage" in told.parts and (reached := share(read(report)["totals"], BRANCHES)) < LEAST_REACHED:
+        sys.exit(f"expected {LEAST_REACHED:.0%} of the method's branches to be reached by tests, {reached:.1%} are")
 
 
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    """Read JSON lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def read(file: Path) -> Any:
+    """Read JSON, or JSON lines."""
+    text = file.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
 
 
 def fill(part: str, text: str) -> None:
@@ -97,34 +104,69 @@ def fuzz(figures: list[dict[str, Any]]) -> str:
     )
 
 
-def mutation(folder: Path) -> str:
-    """Tell which mutants the tests did not notice."""
-    command = [str(Path(sys.executable).with_name("mutmut")), "results", "--all", "true"]
-    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-    results = re.findall(r"^\s*dogeared\.(\S+?)\.x(\S+)__mutmut_\d+: (.+)$", said, flags=re.MULTILINE)
-    tried = [result for result in results if result[2] != "not checked"]
-    modules: dict[str, Counter[str]] = {}
-    survivors: dict[str, Counter[str]] = {}
-    for module, function, state in tried:
-        modules.setdefault(module, Counter())["survived" if state == "survived" else "killed"] += 1
-        if state == "survived":
-            survivors.setdefault(module, Counter())[function.strip("_").replace("ǁ", ".").strip(".")] += 1
-    rows = [
-        f"| {module} | {counts.total()} | {counts['survived']} | "
-        f"{', '.join(f'`{name}` {count}' for name, count in sorted(survivors.get(module, {}).items()))} |"
-        for module, counts in sorted(modules.items())
-    ]
-    total = sum(counts.total() for counts in modules.values())
-    lived = sum(counts["survived"] for counts in modules.values())
+def mutation(figures: dict[str, Any]) -> str:
+    """Tell how many mutants the tests did not notice, in which modules, and why they are let be."""
+    modules: dict[str, dict[str, int]] = figures["modules"]
+    kinds: list[dict[str, Any]] = figures["kinds"]
+    total, lived = (sum(counts[what] for counts in modules.values()) for what in ("mutants", "survivors"))
     return "\n".join(
         [
             f"{total:,} mutants, {lived} of them not noticed by the tests ({lived / max(total, 1):.1%}).",
             "",
-            "| module | mutants | survivors | in |",
-            "|---|---|---|---|",
-            *rows,
+            "| module | mutants | survivors |",
+            "|---|---|---|",
+            *(f"| {name} | {counts['mutants']} | {counts['survivors']} |" for name, counts in sorted(modules.items())),
+            "",
+            "| why it may be | survivors | in |",
+            "|---|---|---|",
+            *(
+                f"| {kind['why']} | {sum(kind['survivors'].values())} | {', '.join(map(short, kind['survivors']))} |"
+                for kind in sorted(kinds, key=lambda kind: -sum(kind["survivors"].values()))
+            ),
         ]
     )
+
+
+def short(function: str) -> str:
+    """Name a function without its layer."""
+    return f"`{function.partition('.')[2]}`"
+
+
+def coverage(report: dict[str, Any]) -> str:
+    """Tell what share of branches and statements the tests reach, by layer."""
+    layers: dict[str, Counter[str]] = {}
+    for file, found in report["files"].items():
+        layer = re.search(r"dogeared/(\w+)/", file)
+        if layer is not None:
+            layers.setdefault(layer[1], Counter()).update(
+                {name: found["summary"][name] for name in (*BRANCHES, *STATEMENTS)}
+            )
+    layers["together"] = sum(layers.values(), Counter())
+    return "\n".join(
+        [
+            "| layer | branches | reached | statements | reached |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {name} | {counts[BRANCHES[1]]:,} | {share(counts, BRANCHES):.1%} | {counts[STATEMENTS[1]]:,} | "
+                f"{share(counts, STATEMENTS):.1%} |"
+                for name, counts in layers.items()
+            ),
+        ]
+    )
+
+
+def share(counts: Mapping[str, int], names: tuple[str, str]) -> float:
+    """Return the covered share."""
+    return counts[names[0]] / max(counts[names[1]], 1)
+
+
+PARTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "chaos": ("chaos/trials.jsonl", chaos),
+    "fuzz": ("fuzz/figures.jsonl", fuzz),
+    "mutation": ("mutation/figures.json", mutation),
+    "coverage": ("coverage.json", coverage),
+}
+"""Where each harness leaves its figures, and who puts them into words."""
 
 
 if __name__ == "__main__":

@@ -158,8 +158,9 @@ def test_named_heads_are_asked_and_others_refused(kind, tmp_path):
     blocks = model.model.layers if kind == "llama" else model.transformer.h
     blocks[1].register_forward_pre_hook(lambda module, inputs: pytest.fail("no head of this layer is asked"))
     list(CausalAttention(model, tokenizer, heads=[(0, 0)]).relevance(readings))
-    with pytest.raises(ModelError, match=r"teacher\.heads: expected heads of \d layers"):
-        CausalAttention(model, tokenizer, heads=[(9, 0)])
+    for layer, head in ((len(blocks), 0), (0, per_layer), (9, 1)):
+        with pytest.raises(ModelError, match=rf"teacher\.heads: expected heads of \d layers .* got {layer}\.{head};"):
+            CausalAttention(model, tokenizer, heads=[(0, 0), (layer, head)])
 
 
 def test_a_passage_without_a_title_begins_with_its_text_and_ends_with_a_gap(kind, monkeypatch):
@@ -197,3 +198,22 @@ def test_heads_are_chosen_by_answers_of_the_language_and_on_the_first_few_questi
     monkeypatch.setattr(plain, "of_question", lambda text, read: asked.append(read) or of_question(text, read))
     plain.choose_heads(Few())
     assert asked == [Few().passages(1), Few().passages(2)]
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_by_hand_a_token_looks_at_what_stands_before_it_and_is_not_masked(scaling, masked):
+    """Two heads of queries share one of keys; two tokens ask, of five that are seen."""
+    draw = torch.Generator().manual_seed(0)
+    query, key = torch.randn(1, 2, 2, 3, generator=draw), torch.randn(1, 1, 5, 3, generator=draw)
+    mask = torch.ones(1, 1, 2, 5, dtype=torch.bool)
+    mask[..., 1] = False
+    found = causal_attention._looked_at(query, key, mask if masked else None, scaling)
+    for head in range(2):
+        expected = [0.0] * 5
+        for row, number in ((0, 4), (1, 5)):  # the fourth token sees four, the fifth all
+            seen = [place for place in range(number) if not (masked and place == 1)]
+            weights = [math.exp((query[0, head, row] @ key[0, 0, p]).item() * (scaling or 3**-0.5)) for p in seen]
+            for place, weight in zip(seen, weights, strict=True):
+                expected[place] += weight / sum(weights) / 2
+        assert found[head].tolist() == pytest.approx(expected, abs=1e-6)

@@ -118,6 +118,16 @@ def test_which_read_is_known():
             'teacher.num_heads bears on nothing with the teacher "causal_likelihood"; leave it out, or choose',
         ),
         (["teacher.file=x"], 'teacher.file bears on nothing with the teacher "cross_attention"; leave it out, or'),
+        (
+            ["teacher.kind=gold", "teacher.gold_weight=0.5"],
+            'the teacher "gold" says nothing but labels; leave out teacher.gold_weight',
+        ),
+        (
+            ["teacher.kind=causal_attention", "teacher.model=x", "teacher.num_heads=3", 'teacher.heads=["1.0"]'],
+            "teacher.heads names the heads that teacher.num_heads would choose; give one of the two",
+        ),
+        (["reranker.kind=cross_encoder"], 'the re-ranker "cross_encoder" needs reranker.model; give both'),
+        (["reranker.model=x"], "reranker.model; give both reranker.kind and reranker.model, or neither"),
         (["teacher.kinds=gold"], "teacher.kinds: there is no such setting; did you mean teacher.kind?"),
     ],
 )
@@ -159,6 +169,8 @@ def test_a_language_model_is_made_with_its_settings(tmp_path):
     teacher = choose_teacher(TeacherSettings(**settings), reader=None, aggregation=PAPER)
     assert isinstance(teacher, CausalAttention)
     assert (teacher.num_heads, teacher.max_length_tokens) == (3, 300)
+    named = TeacherSettings(kind="causal_attention", model=name, heads=["2.0", "0.3"])
+    assert choose_teacher(named, reader=None, aggregation=PAPER).heads == [(2, 0), (0, 3)]
     likely = choose_teacher(TeacherSettings(kind="causal_likelihood", model=name), reader=None, aggregation=PAPER)
     assert likely.max_length_tokens == CausalLikelihood(*tiny_causal("llama")).max_length_tokens == 512
     assert CausalAttention(*tiny_causal("llama")).max_length_tokens == 4096

@@ -159,6 +159,7 @@ def test_a_matcher_judges_alike_when_it_remembers():
     matcher = AnswerMatcher()
     verdicts = [matcher.has_answer([answer], "one two") for answer in ("one", "two", "three", "one")]
     assert verdicts == [True, True, False, True]
+    assert not matcher.has_answer(["北京"], "首都是北京。")  # English, where no language is named
 
 
 @given(
