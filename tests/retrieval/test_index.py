@@ -86,3 +86,8 @@ def test_vectors_that_cannot_be_read_are_an_error_that_names_the_file(tmp_path, 
     with pytest.raises(ArtifactError, match="expected vectors in numpy's format") as raised:
         ExactIndex.open(tmp_path)
     assert str(file) in str(raised.value)
+
+
+def test_no_questions_find_nothing():
+    scores, rows = ExactIndex(np.ones((4, 5), dtype=np.float32)).search(torch.empty(0, 5), 3)
+    assert scores.shape == rows.shape == (0, 3)

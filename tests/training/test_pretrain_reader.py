@@ -111,3 +111,9 @@ def test_a_bad_loss_names_the_passages_of_its_gaps(texts, corpus, tmp_path):
     named = re.findall(r"'a gap in passage (.*?)'", str(raised.value))
     assert len(named) == 3
     assert all(name in corpus for name in named)
+
+
+def test_one_passage_is_no_choice(texts, corpus, tmp_path):
+    alone = build_corpus(corpus.passages([0]), tmp_path / "alone")
+    with pytest.raises(TrainingError, match="learns to choose between passages: expected 2 or more, got 1"):
+        pretrain_reader(copying_reader(texts), alone, ReaderPretraining(steps=1), seed=1, folder=tmp_path / "work")

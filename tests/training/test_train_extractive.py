@@ -61,3 +61,11 @@ def test_without_an_answer_in_any_passage_there_is_nothing_to_learn(tmp_path):
     given = replace(given, questions=[replace(question, answers=("elsewhere",)) for question in given.questions])
     with pytest.raises(TrainingError, match=r"answers that stand in passages, and none of the 7 training questions"):
         train_extractive(fresh(tmp_path), given, SETTINGS, seed=0, folder=tmp_path / "work")
+
+
+def test_settings_of_a_decoder_are_said_to_bear_on_nothing(tmp_path, caplog):
+    idle = SETTINGS.model_copy(update={"steps": 0, "decoder_pace": 2.0, "hint_weight": 1.0})
+    with caplog.at_level(logging.INFO):
+        train_extractive(fresh(tmp_path), readings(tmp_path), idle, seed=0, folder=tmp_path / "work")
+    assert "of fresh decoders alone; an extractive reader has none" in caplog.text
+    assert "reader_training.hint_weight" in caplog.text

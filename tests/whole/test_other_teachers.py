@@ -210,6 +210,9 @@ def test_heads_found_by_the_command_are_a_setting(run, score, tmp_path):
     where = ["--data", str(run.data), "--ranking", str(run.round(0).ranking)]
     done = CliRunner().invoke(app, ["choose-heads", *where, *chosen])
     assert done.exit_code == 0, done.output
+    other = CliRunner().invoke(app, ["choose-heads", *where, "--num-heads", "2", "--split", "train"])
+    assert other.exit_code != 0
+    assert 'expected "causal_attention", whose heads can be chosen, got "cross_attention"' in other.output
     key, _, value = done.stdout.strip().partition("=")
     assert key == "teacher.heads"
     assert len(json.loads(value)) == 2
