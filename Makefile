@@ -39,8 +39,8 @@ check: $(READY)
 	$(BIN)/python scripts/audit.py
 
 # The harnesses below take an hour or more, go on where they were stopped, and write their figures into
-# docs/reliability.md. Each has a small version among the tests; make fuzz GUIDED=1000 and make chaos KILLS=20 are small
-# too, in a folder of their own, and write nothing there.
+# docs/reliability.md. Each has a small version among the tests; make fuzz GUIDED=1000 and make chaos KILLS=20 do less,
+# in a folder of their own, and write nothing there. Chaos goes on until it hit every step, some 250 kills.
 KILLS := 300
 GUIDED := 100000
 
