@@ -96,4 +96,10 @@ def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
         assert {name: {**values, "em": found[part][name].get("em")} for name, values in alone.items()} == {
             name: {**values, "em": values.get("em")} for name, values in found[part].items()
         }
-    assert not list((laboratory.out / "lines").glob("*/round-1/reader"))
+    start = laboratory.run(rows["round-0"], seed=0, has_reader=False)
+    assert {name: values["success@1"] for name, values in start.items()} == {
+        name: values["success@1"] for name, values in found["round-0"].items()
+    }
+    by_words = Row(label="TF-IDF", settings=("start=tfidf",), part="round-0")
+    assert laboratory.run(by_words, seed=0, has_reader=False).keys() == start.keys()
+    assert not list((laboratory.out / "lines").glob("*/round-*/reader"))

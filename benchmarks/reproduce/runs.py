@@ -19,7 +19,8 @@ from dogeared.pipeline.dataset import prepare_data
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.pretraining import pretrain_reader
 from dogeared.pipeline.reranking import rerank
-from dogeared.pipeline.starts import fuse_rankings
+from dogeared.pipeline.rounds import measure_untouched
+from dogeared.pipeline.starts import first_retrieval, fuse_rankings
 from dogeared.pipeline.store import share
 from dogeared.pipeline.supervised import train_dpr
 from dogeared.storage import write_atomically
@@ -86,11 +87,13 @@ class Laboratory:
         Args:
             row: Which.
             seed: Of its run.
-            has_reader: Whether a reader is trained on what the taught retriever fetched. Without it the run ends after
-                round 0, and the retriever's half of round 1 is done by the run's own steps.
+            has_reader: Whether a reader is trained on what the retriever of the row fetched. Without it the row ends at
+                what its retriever fetches, by the run's own steps.
         """
         if row.part in ("round-1", "hybrid/round-1") and not has_reader:
             return self._teach(row, seed=seed)
+        if row.part in ("round-0", "untouched") and not has_reader:
+            return self._retrieve(row, seed=seed)
         name = fingerprint([*row.settings])[:8]
         folder = RunFolder(self.out / "runs" / f"{name}-{seed}")
         experiment = self.experiment(row.settings, seed=seed)
@@ -128,6 +131,25 @@ class Laboratory:
             steps.evaluate(here.measures, ranking=here.ranking, reader=None, relevance=None, **told)
             if row.part.startswith("hybrid/"):
                 _fuse(line, experiment, number=1, lexical=before.ranking, data=data)
+        return _read(line.path / row.part / "measures" / "predictions.jsonl")
+
+    def _retrieve(self, row: Row, *, seed: int) -> Values:
+        """Measure the first retrieval of a row, or its untouched student, which no reader has a part in."""
+        line = RunFolder(self.out / "lines" / f"{fingerprint([*row.settings])[:8]}-{seed}")
+        experiment = self.experiment(row.settings, seed=seed)
+        with share(self.out / "store"):
+            prepare_data(line.data, questions=self.questions, passages=self.data / "passages.jsonl")
+            measure_untouched(line, experiment)
+            first_retrieval(line, experiment)
+            first = line.round(0)
+            steps.evaluate(
+                first.measures,
+                data=line.data,
+                ranking=first.ranking,
+                reader=None,
+                relevance=None,
+                experiment=experiment,
+            )
         return _read(line.path / row.part / "measures" / "predictions.jsonl")
 
     def _of_student(self, key: str) -> Experiment:

@@ -27,7 +27,7 @@ from dogeared.pipeline.results import candidate, clean_up, collect, read_measure
 from dogeared.pipeline.selection import reason_to_stop
 from dogeared.pipeline.starts import first_retrieval
 
-__all__ = ["run_rounds"]
+__all__ = ["measure_untouched", "run_rounds"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
     say_language(experiment, run.data)
     experiment = settle_language(experiment, run.data)
     _check_names(run, experiment)
-    _measure_untouched(run, experiment)
+    measure_untouched(run, experiment)
     _first_round(run, experiment)
     for number in range(1, experiment.rounds.max + 1):
         _check_teacher(run, number - 1, strict=strict)
@@ -75,7 +75,8 @@ def _check_names(run: RunFolder, experiment: Experiment) -> None:
         resolve_model(experiment.reader.model)
 
 
-def _measure_untouched(run: RunFolder, experiment: Experiment) -> None:
+def measure_untouched(run: RunFolder, experiment: Experiment) -> None:
+    """Encode and retrieve with the student as it stands before any distillation, and measure what it finds."""
     here, data = run.untouched, run.data
     steps.untouched_retriever(here.retriever, experiment=experiment)
     steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment)
