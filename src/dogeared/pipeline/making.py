@@ -74,7 +74,8 @@ def make_artifact(
             say_cuts(kind),
         ):
             facts["made_with"] = _versions()
-            facts["num_processes"] = call_others()
+            if (num_processes := call_others()) > 1:
+                facts["num_processes"] = num_processes
             work(folder, facts)
             facts["cost"] = cost
         store.put(out)

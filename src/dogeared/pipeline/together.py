@@ -15,14 +15,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec
 
 __all__ = ["call_others", "follow", "is_called", "is_follower", "joined", "leading"]
 
-_LONG = timedelta(days=365)  # for which the others wait: as long as a corpus is encoded, or a disk is full
+_PATIENCE = 10_000  # times as long as gradients are waited for: while a corpus is encoded, or a disk is full
 
 _call: dict[str, Any] | None = None  # the step that the first process is in
 _group: Any = None  # in which it calls the others; None where there are none
@@ -113,7 +112,8 @@ def _meet() -> None:
     if default_device().type == "cpu":
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     PartialState(cpu=default_device().type == "cpu")
-    _group = torch.distributed.new_group(backend="gloo", timeout=_LONG)
+    patience = _PATIENCE * torch.distributed.constants.default_pg_timeout
+    _group = torch.distributed.new_group(backend="gloo", timeout=patience)
 
 
 def _part() -> None:
