@@ -106,14 +106,14 @@ def _meet() -> None:
     global _group
     import torch.distributed
     from accelerate import PartialState
+    from torch.distributed.constants import default_pg_timeout
 
     from dogeared.compute import default_device
 
     if default_device().type == "cpu":
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     PartialState(cpu=default_device().type == "cpu")
-    patience = _PATIENCE * torch.distributed.constants.default_pg_timeout
-    _group = torch.distributed.new_group(backend="gloo", timeout=patience)
+    _group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE * default_pg_timeout)
 
 
 def _part() -> None:
