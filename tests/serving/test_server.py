@@ -58,7 +58,7 @@ def test_a_service_answers_and_stops_when_told(run_folder, service):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((address, port), timeout=5)
         with ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(ask, url, f"Who was number {number}?") for number in range(8)]
+            asked = [pool.submit(ask, url, f"Who was number {number}?") for number in range(64)]
             while not in_the_works(url):
                 assert not all(one.done() for one in asked), "all were answered before it was stopped"
             process.send_signal(signal.SIGTERM)
@@ -71,4 +71,4 @@ def test_a_service_answers_and_stops_when_told(run_folder, service):
         assert "Traceback" not in said
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
