@@ -64,7 +64,16 @@ LAYERS: dict[str, list[str]] = {
         "exchange.formats",
         "exchange.convert",
     ],
-    "tensors": ["compute", "memory", "rounded", "root_mean_square", "cheap_dropout", "attention", "batching"],
+    "tensors": [
+        "compute",
+        "memory",
+        "rounded",
+        "root_mean_square",
+        "relu_in_place",
+        "cheap_dropout",
+        "attention",
+        "batching",
+    ],
     "the two models": [
         "retrieval.base",
         "retrieval.given",

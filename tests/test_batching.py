@@ -9,6 +9,7 @@ from dogeared.batching import (
     IGNORED_LABEL,
     ReaderBatch,
     TokenChunk,
+    aligned,
     answer_labels,
     batch_of_rows,
     chunk_rows,
@@ -71,6 +72,22 @@ def test_sorted_rows_of_equal_length_are_not_padded():
     rows = [[1] * length for length in (3, 8, 3, 8)]
     chunks = list(chunk_rows(rows, pad_token_id=PAD, max_chunk_tokens=16))
     assert all(chunk.mask.all() for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "width"),
+    [(1, 99, 1), (32, 99, 32), (33, 99, 48), (48, 99, 48), (49, 99, 64), (97, 99, 99), (99, 99, 99), (100, 99, 100)],
+)
+def test_long_chunks_are_a_multiple_of_16_wide_unless_nothing_may_be_so_long(length: int, most: int, width: int):
+    assert aligned(length, most=most) == width
+
+
+def test_chunks_are_padded_to_a_multiple_of_16_and_keep_to_the_budget():
+    rows = [[1] * length for length in (33, 40, 47, 48, 49, 70)]
+    chunks = list(chunk_rows(rows, pad_token_id=PAD, max_length_tokens=72, max_chunk_tokens=150))
+    assert [tuple(chunk.token_ids.shape) for chunk in chunks] == [(3, 48), (2, 64), (1, 72)]
+    longest = list(chunk_rows(rows, pad_token_id=PAD, max_chunk_tokens=150))
+    assert longest[-1].token_ids.shape == (1, 70)
 
 
 @pytest.mark.parametrize("budget", [5, 18, 10_000])

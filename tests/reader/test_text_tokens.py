@@ -21,8 +21,8 @@ def marked_words(reader: FusionInDecoder, question: str, one: Passage) -> str:
     """What is marked of one pair, as words."""
     (pair,) = reader.batch([question], [[one]]).chunks
     marks = text_tokens(reader, [question], [[one]])
-    assert marks.shape == pair.token_ids.shape
-    return " ".join(reader.tokenizer.convert_ids_to_tokens(pair.token_ids[marks]))
+    assert marks.shape == (1, int(pair.mask.sum()))  # the pair without what pads it
+    return " ".join(reader.tokenizer.convert_ids_to_tokens(pair.token_ids[:, : marks.shape[1]][marks]))
 
 
 @pytest.mark.parametrize("number", range(len(PASSAGES)))

@@ -119,6 +119,19 @@ def test_padding_bears_on_no_vector(plain):
     assert np.abs(alone).max() > 0.01
 
 
+def test_a_long_text_is_padded_to_a_multiple_of_16_and_no_further_than_the_model_goes(plain):
+    encoder = DualEncoder.load(RetrieverSettings(model=str(plain), max_length_tokens=56))
+    widths = set()
+    for words in range(1, 60):
+        (chunk,) = encoder.query_chunks(["the " * words])
+        length, width = int(chunk.features["attention_mask"].sum()), chunk.features["input_ids"].shape[1]
+        assert length == min(words + 4, 56)  # "query", ":" and the two around them
+        assert width == (length if length <= 32 else min(-(-length // 16) * 16, 56))
+        assert (chunk.features["input_ids"][0, length:] == encoder.model.tokenizer.pad_token_id).all()
+        widths.add(width)
+    assert widths == {*range(5, 33), 48, 56}
+
+
 @pytest.mark.parametrize("max_chunk_tokens", [1, 40, 16_384])
 def test_chunks_of_any_size_give_the_vectors_one_by_one_in_order(plain, max_chunk_tokens):
     encoder = load(plain)

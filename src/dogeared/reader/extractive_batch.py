@@ -113,9 +113,16 @@ def extractive_batch(
             first_token += len(offsets[row])
     pad = tokenizer.pad_token_id
     fused = batch_of_rows(
-        pairs["input_ids"], [len(found) for found in passages], pad_token_id=pad if isinstance(pad, int) else 0
+        pairs["input_ids"],
+        [len(found) for found in passages],
+        pad_token_id=pad if isinstance(pad, int) else 0,
+        max_length_tokens=max_length_tokens,
     )
-    types = [_padded([pairs["token_type_ids"][row] for row in chunk.rows]) for chunk in fused.chunks if typed]
+    types = [
+        _padded([pairs["token_type_ids"][row] for row in chunk.rows], width=chunk.token_ids.shape[1])
+        for chunk in fused.chunks
+        if typed
+    ]
     return ExtractiveBatch(
         pairs=fused,
         token_types=tuple(types),
@@ -154,8 +161,7 @@ def _occurrences(
     return found
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "rows length"]:
-    width = max(len(row) for row in rows)
+def _padded(rows: Sequence[Sequence[int]], *, width: int) -> Int[Tensor, "rows length"]:
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
 
 

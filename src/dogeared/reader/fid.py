@@ -42,6 +42,7 @@ from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.models import forget_last_call, resolve_model
 from dogeared.records import Passage
+from dogeared.relu_in_place import use_relu_in_place
 from dogeared.root_mean_square import use_fast_norms
 from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
@@ -114,6 +115,7 @@ class FusionInDecoder(nn.Module):
         self.encodes_twice = False
         use_fast_attention(model)
         use_fast_norms(model)
+        use_relu_in_place(model)
         use_cheap_dropout(model)
         round_between(model)
         # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the

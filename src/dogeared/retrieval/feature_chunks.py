@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from dogeared.batching import Movable
+from dogeared.batching import Movable, sorted_chunks
 from dogeared.cuts import count_cuts
 from dogeared.retrieval.encoder_models import StudentModel, is_multi, routes
 
@@ -49,21 +50,18 @@ def feature_chunks(
         count_cuts("retriever.max_length_tokens", model.max_seq_length, mask.sum(dim=1).tolist())
     # Tokens that a question is filled up with are none of the text's, and count all the same.
     lengths = (mask.bool() | features.get("query_expansion_positions", mask).bool()).sum(dim=1).tolist()
-    order = sorted(range(len(texts)), key=lambda row: lengths[row])
-    chunks, start = [], 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and lengths[order[end]] * (end + 1 - start) <= max_chunk_tokens:
-            end += 1
-        rows = torch.tensor(order[start:end])
-        chunks.append(FeatureChunk(features=_trimmed(features, rows, lengths[order[end - 1]]), rows=rows))
-        start = end
-    return tuple(chunks)
+    size = {"most": max(mask.shape[1], model.max_seq_length or 0), "max_chunk_tokens": max_chunk_tokens}
+    padding = {"input_ids": model.tokenizer.pad_token_id or 0}
+    return tuple(
+        FeatureChunk(features=_of_width(features, rows, width, padding), rows=torch.tensor(rows))
+        for rows, width in sorted_chunks(lengths, **size)
+    )
 
 
-def _trimmed(features: Mapping[str, Any], rows: Tensor, length: int) -> dict[str, Any]:
-    """Take some texts, without the padding that longer ones gave them."""
-    return {
-        name: value[rows][:, :length].contiguous() if isinstance(value, Tensor) and value.ndim == 2 else value
-        for name, value in features.items()
-    }
+def _of_width(features: Mapping[str, Any], rows: list[int], width: int, padding: Mapping[str, int]) -> dict[str, Any]:
+    """Take some texts, without the padding that longer ones gave them, or with more of it; what pads is 0 or false."""
+    taken = {name: value for name, value in features.items() if isinstance(value, Tensor) and value.ndim == 2}
+    for name, value in taken.items():
+        missing = max(0, width - value.shape[1])
+        taken[name] = F.pad(value[rows][:, :width], (0, missing), value=padding.get(name, 0)).contiguous()
+    return {**features, **taken}
