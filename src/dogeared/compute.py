@@ -1,7 +1,8 @@
 """Where to compute, and in which precision.
 
 ``auto`` takes an accelerator where there is one, and bfloat16 where the hardware multiplies matrices in it: several
-times faster there, and of no use elsewhere. Master weights and optimizer states stay in float32 in every case.
+times faster there, and of no use elsewhere. float16 is for accelerators that are fast in it alone; whoever trains in it
+must scale the loss (``training/loop.py``). Master weights and optimizer states stay in float32 in every case.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ __all__ = ["Precision", "autocast", "default_device", "keep_freed_memory"]
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 _TOP_PAD_BYTES = 64 << 20
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def default_device() -> torch.device:
@@ -26,6 +27,8 @@ def default_device() -> torch.device:
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Compute matrix products in the wanted precision for the time of a ``with`` block."""
+    if precision == "fp16":
+        return torch.autocast(device.type, dtype=torch.float16)
     wanted = precision == "bf16" or (precision == "auto" and _multiplies_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dogeared.errors import ArtifactError, TrainingError
+from dogeared.stopping import Stopped
 from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
 
 SETTINGS = LoopSettings(
@@ -363,3 +364,65 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 def test_a_seed_is_the_same_everywhere():
     # From coreutils: printf '["step", 3]' | sha256sum | cut -c 1-12, as a number
     assert seed_of("step", 3) == int("9b4d8aafae4d", 16)
+
+
+class Steep(Model):
+    """Its gradients in float16 are too large by a known factor."""
+
+    def __init__(self, factor=1.0, dropout=0.0):
+        super().__init__(dropout)
+        self.factor = factor
+
+    def forward(self, batch):
+        return super().forward(batch) * self.factor
+
+
+def test_fp16_learns_what_fp32_learns(tmp_path):
+    exact, _ = run(tmp_path / "32", Steep(0.1), steps=4)
+    half, state = run(tmp_path / "16", Steep(0.1), steps=4, precision="fp16")
+    assert state.skipped == []
+    assert not same_weights(exact, half)
+    for one, two in zip(exact.parameters(), half.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=0.02, rtol=0.02)
+
+
+def test_fp16_skips_steps_whose_gradients_overflow_until_the_scale_fits(tmp_path, caplog):
+    model, before = Steep(factor=100.0), Steep(factor=100.0)
+    _, state = run(tmp_path / "first", model, steps=1, precision="fp16")
+    assert state.skipped == [0]
+    assert same_weights(model, before)
+    assert state.scaling["scale"] == 2.0**15
+    model = Steep(factor=100.0)
+    _, state = run(tmp_path / "all", model, steps=20, precision="fp16")
+    assert state.skipped[0] == 0
+    assert len(state.skipped) < 12
+    assert state.scaling["scale"] == 2.0 ** (16 - len(state.skipped))
+    assert not same_weights(model, before)
+    assert f"{len(state.skipped)} of 20 steps changed nothing" in caplog.text
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_fp16_goes_on_with_the_scale_it_had(tmp_path):
+    whole, at_once = run(tmp_path / "whole", Steep(100.0, dropout=0.5), steps=12, precision="fp16")
+
+    def stopping(step):
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batches_of_step(step)
+
+    with pytest.raises(Stopped):
+        run(tmp_path / "parts", Steep(100.0, dropout=0.5), batches=stopping, steps=12, precision="fp16")
+    resumed, state = run(tmp_path / "parts", Steep(100.0, dropout=0.5), steps=12, precision="fp16")
+    assert same_weights(whole, resumed)
+    assert (state.losses, state.skipped, state.scaling) == (at_once.losses, at_once.skipped, at_once.scaling)
+
+
+def test_fp16_does_not_skip_for_ever(tmp_path):
+    class Cusp(Model):
+        """The root of zero has no slope: no scale makes this gradient finite."""
+
+        def forward(self, batch):
+            return (self.layers(batch.inputs) * 0).sum().abs().sqrt()
+
+    with pytest.raises(TrainingError, match="step 17"):
+        run(tmp_path, Cusp(dropout=0.0), steps=40, precision="fp16")

@@ -34,12 +34,16 @@ class TrainingState:
         losses: One a step.
         evaluations: The measure by the number of steps done when it was taken.
         best_step: The steps done at the best evaluation; None before the first.
+        skipped: Steps without an update, because gradients in float16 were too large.
+        scaling: What torch's scaler of the loss remembers; empty where the loss is not scaled.
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
     evaluations: dict[int, float] = field(default_factory=dict)
     best_step: int | None = None
+    skipped: list[int] = field(default_factory=list)
+    scaling: dict[str, float] = field(default_factory=dict)
 
 
 def save_checkpoint(

@@ -47,6 +47,8 @@ __all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
 
 logger = logging.getLogger(__name__)
 
+_LEAST_SCALE = 1.0  # of a loss in float16: gradients that overflow without being scaled are no accident
+
 
 class LoopSettings(Settings):
     """How long and how fast to train; the same for reader and retriever."""
@@ -72,7 +74,8 @@ class LoopSettings(Settings):
     """Overrides what the model's own configuration says. 0 is much faster on CPUs, whose attention has no fast kernel
     with dropout."""
     precision: Precision = "auto"
-    """Of matrix products; weights stay in fp32."""
+    """Of matrix products; weights stay in fp32. In ``fp16`` the loss is scaled so that small gradients survive, and a
+    step whose gradients overflow is skipped."""
     evaluate_every_steps: int = Field(default=0, ge=0)
     """How often to measure on dev questions; the weights of the best measure are kept. 0 keeps the last."""
     save_every_seconds: float = Field(default=120.0, ge=0)
@@ -143,6 +146,9 @@ def train(
     if evaluate is None and settings.evaluate_every_steps:
         logger.warning("%s: there is nothing to measure on; evaluate_every_steps bears on nothing", name)
     prepared, optimizer = accelerator.prepare(model, plain_optimizer)
+    scaler = torch.amp.GradScaler(accelerator.device.type, enabled=settings.precision == "fp16")
+    if state.scaling:
+        scaler.load_state_dict(state.scaling)
 
     def save() -> None:
         if accelerator.is_main_process:
@@ -157,8 +163,8 @@ def train(
         while state.step < settings.steps:
             model.train()
             with explain_exhaustion(f"{name}: step {state.step + 1}", advice=LESS_MEMORY):
-                loss, bad = _step(
-                    accelerator, prepared, optimizer, batches_of_step(state.step), settings, state.step, seed
+                loss, bad, updated = _step(
+                    accelerator, prepared, optimizer, scaler, batches_of_step(state.step), settings, state.step, seed
                 )
             if not math.isfinite(loss):
                 ids = [] if ids_of_step is None else ids_of_step(state.step)
@@ -172,6 +178,9 @@ def train(
                     learning_rate=settings.learning_rate,
                     folder=folder,
                 )
+            if not updated:
+                state.skipped.append(state.step)
+            state.scaling = scaler.state_dict()
             state.step += 1
             state.losses.append(loss)
             progress.advance(1, note=f"loss {sum(state.losses[-20:]) / len(state.losses[-20:]):.3f}")
@@ -189,6 +198,9 @@ def train(
             if stopping:
                 number = request.number or signal.SIGTERM  # it came to another process, from whoever ends them all
                 raise Stopped(f"{name} was stopped after step {state.step} and saved", number)
+    if state.skipped:
+        text = "%s: %d of %d steps changed nothing, because their gradients overflowed in fp16; bf16 has no such limit"
+        logger.warning(text, name, len(state.skipped), settings.steps)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     if state.best_step is not None:
@@ -224,15 +236,17 @@ def _step(
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: Any,
+    scaler: torch.amp.GradScaler,
     batches: Sequence[StepBatch],
     settings: LoopSettings,
     step: int,
     seed: int,
-) -> tuple[float, int | None]:
+) -> tuple[float, int | None, bool]:
     """Do one optimizer update and return the mean loss over everything in the step, of all processes.
 
     Where the gradient is not finite there is no update, and its length is returned in place of the loss; with it comes
-    the number of the first batch of this process whose own loss is not finite, if any.
+    the number of the first batch of this process whose own loss is not finite, if any. Where only the scaled loss was
+    too large for float16, the loss is returned, and that there was no update.
     """
     if len(batches) < accelerator.num_processes:
         raise TrainingError(
@@ -252,17 +266,22 @@ def _step(
             with autocast(settings.precision, accelerator.device):
                 share = model(batch.to(accelerator.device)) * (batch.weight / total_weight)
             # Processes average their gradients; times their number that is the sum over all batches of the step.
-            accelerator.backward(share * accelerator.num_processes)
+            accelerator.backward(scaler.scale(share * accelerator.num_processes))
         shares.append(share.detach())
+    scaler.unscale_(optimizer)
     length = accelerator.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
     assert length is not None
-    if not math.isfinite(length):
+    loss, updated = _sum(accelerator, torch.stack(shares).sum()), math.isfinite(length)
+    is_overflow = scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE and math.isfinite(loss)
+    if not updated and not is_overflow:
         places = range(accelerator.process_index, len(batches), accelerator.num_processes)
         bad = (place for place, share in zip(places, shares, strict=True) if not math.isfinite(share))
-        return float(length), next(bad, None)
-    optimizer.step()
+        return float(length), next(bad, None), False
+    if updated:
+        optimizer.step()
+    scaler.update()
     optimizer.zero_grad()
-    return _sum(accelerator, torch.stack(shares).sum()), None
+    return loss, None, updated
 
 
 def _sum(accelerator: Accelerator, value: torch.Tensor) -> float:
