@@ -28,6 +28,7 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from demo_common import count_parameters, make_optimizer, update
+from dogeared.compute import autocast, keep_freed_memory
 from dogeared.data.formats import iter_passages
 
 HIDDEN_SHARE = 0.2
@@ -95,8 +96,9 @@ class Pretraining:
         token_ids, mask = self._padded(rows)
         hidden = (torch.rand(token_ids.shape) < HIDDEN_SHARE) & (token_ids > self.tokenizer.mask_token_id)
         seen = token_ids.masked_fill(hidden, self.tokenizer.mask_token_id)
-        scores = self.model.cls(self.model.bert(seen, attention_mask=mask).last_hidden_state[hidden])
-        return F.cross_entropy(scores, token_ids[hidden])
+        with autocast("auto", self.model.device):
+            scores = self.model.cls(self.model.bert(seen, attention_mask=mask).last_hidden_state[hidden])
+        return F.cross_entropy(scores.float(), token_ids[hidden])
 
     def pairs(self) -> tuple[Tensor, float]:
         """Return the loss of finding the right text for each piece, and how often it is found."""
@@ -140,7 +142,8 @@ class Pretraining:
 
     def _embed(self, rows: Sequence[Sequence[int]]) -> Tensor:
         token_ids, mask = self._padded(rows)
-        states = self.model.bert(token_ids, attention_mask=mask).last_hidden_state
+        with autocast("auto", self.model.device):
+            states = self.model.bert(token_ids, attention_mask=mask).last_hidden_state.float()
         return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    keep_freed_memory()
     torch.manual_seed(options.seed)
     passages = [(passage.title, passage.text) for file in options.passages for passage in iter_passages(file)]
     pretraining = Pretraining(passages, options)

@@ -24,6 +24,11 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="Show the tables and their lines, and do nothing.")
     parser.add_argument("--data", type=Path, help="The folder of passages.jsonl and questions.jsonl.")
     parser.add_argument("--student", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument(
+        "--language-model",
+        default="",
+        help="An encoder that never saw a question, such as scripts/small_encoder.py makes.",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--train", type=int, default=2400, help="Training questions.")
     parser.add_argument("--dev", type=int, default=300)
@@ -42,12 +47,15 @@ def main() -> None:
     table = TABLES[options.table]
     if unknown := set(options.only or ()) - {row.label for row in table.rows}:
         parser.error(f"--only: expected labels of table {options.table}, got {', '.join(sorted(unknown))}; see --list")
+    if not options.language_model and any("{language-model}" in one for row in table.rows for one in row.settings):
+        parser.error("--language-model: expected an encoder for this table, such as scripts/small_encoder.py makes")
     laboratory = Laboratory(
         out=options.out.absolute(),
         data=options.data,
         student=options.student,
         sizes={"train": options.train, "dev": options.dev, "test": options.test},
         settings=options.settings,
+        language_model=options.language_model,
     )
     rows = [row for row in table.rows if not options.only or row.label in options.only]
     laboratory.prepare(rows)

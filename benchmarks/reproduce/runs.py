@@ -44,6 +44,7 @@ class Laboratory:
         student: The model that every student starts as, and the reader's start is made of.
         sizes: How many questions of each split are drawn; fewer where there are fewer.
         settings: ``key=value`` for every run.
+        language_model: What stands for ``{language-model}``: an encoder that was never trained to retrieve.
     """
 
     out: Path
@@ -51,6 +52,7 @@ class Laboratory:
     student: str
     sizes: Mapping[str, int]
     settings: Sequence[str] = ()
+    language_model: str = ""
 
     @property
     def questions(self) -> Path:
@@ -59,7 +61,8 @@ class Laboratory:
 
     def experiment(self, settings: Sequence[str], *, seed: int = 0) -> Experiment:
         """Return the settings of a run; names in braces stand for what was trained before."""
-        places = {name: str(self.out / name) for name in PREPARED} | {"student": self.student}
+        places = {name: str(self.out / name) for name in PREPARED}
+        places |= {"student": self.student, "language-model": self.language_model}
         own = [
             f"retriever.model={self.student}",
             f"reader.model={self.out / 'reader'}",
