@@ -7,7 +7,8 @@ import pytest
 import torch
 from benchmarks.speed import __main__ as bench
 from benchmarks.speed.floor import ReaderShape, scoring_flops, training_flops
-from benchmarks.speed.rows import Row, best_seconds
+from benchmarks.speed.memory import measure as measure_memory
+from benchmarks.speed.rows import Options, Row, best_seconds
 from benchmarks.speed.subject import make_subject
 from benchmarks.speed.textbook import Textbook
 
@@ -88,3 +89,12 @@ def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeyp
     shown = capsys.readouterr().out
     assert "score_fp32" in shown
     assert "times floor" in shown
+
+
+def test_memory_is_measured_in_a_process_for_each_way(tmp_path):
+    options = Options(scratch=tmp_path, data=tmp_path, quick=True)
+    (row,) = measure_memory(options).values()
+    for way in ("plain", "checkpointing"):
+        assert row.figures[f"peak_megabytes_{way}"] > row.figures[f"kept_megabytes_{way}"] >= 0
+    assert row.ratio_to_textbook > 0
+    assert measure_memory(Options(scratch=tmp_path, data=tmp_path, names=("score_bf16",))) == {}

@@ -20,7 +20,7 @@ from benchmarks.speed.rows import Options, Row
 
 ROOT = Path(__file__).parent.parent.parent
 LATEST = Path(__file__).parent.parent / "latest.json"
-GROUPS = ("score", "train", "student", "encode", "search", "ask")
+GROUPS = ("score", "train", "memory", "student", "encode", "search", "ask")
 """Modules of this folder, each with ``measure``."""
 
 

@@ -180,6 +180,7 @@ class FusionInDecoder(nn.Module):
         answers: Sequence[str] | None = None,
     ) -> ReaderBatch:
         """Tokenize as this reader's settings say, on this reader's device."""
+        chunk_tokens = _CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS
         return reader_batch(
             self.tokenizer,
             questions,
@@ -187,7 +188,8 @@ class FusionInDecoder(nn.Module):
             answers=answers,
             max_length_tokens=self.settings.max_length_tokens,
             max_answer_tokens=self.settings.max_answer_tokens,
-            max_chunk_tokens=_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS,
+            # Where activations are not kept, those of one chunk are most of the peak.
+            max_chunk_tokens=chunk_tokens // 2 if self.encodes_twice else chunk_tokens,
         ).to(self.device)
 
     def fuse(self, batch: ReaderBatch) -> FusedStates:

@@ -25,7 +25,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from pydantic import Field
 from torch import nn
 
-from dogeared.compute import Precision, autocast, keep_freed_memory
+from dogeared.compute import Precision, autocast, keep_freed_memory, release_freed_memory
 from dogeared.errors import TrainingError
 from dogeared.memory import explain_exhaustion
 from dogeared.progress import bar
@@ -151,6 +151,7 @@ def train(
         scaler.load_state_dict(state.scaling)
 
     def save() -> None:
+        release_freed_memory()
         if accelerator.is_main_process:
             save_checkpoint(folder, model=model, optimizer=plain_optimizer, state=state, settings=dumped)
 
