@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.process_memory import bytes_held
 from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.records import Passage, Question
@@ -91,12 +92,6 @@ def _questions(data: Path) -> list[Question]:
     return [one.question for one in given]
 
 
-def _peak_bytes() -> int:
-    """Return the most memory this process held; what the system counts for ``getrusage`` has the parent's in it."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-
 def main() -> None:
     """Do one step and say what it took; imports stand before the clock."""
     name, folder, num_passages, data = sys.argv[1:]
@@ -109,7 +104,7 @@ def main() -> None:
     figures = {
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - used,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": bytes_held("VmHWM"),
     }
     print(json.dumps(figures))
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.process_memory import bytes_held
 from benchmarks.speed.rows import Options, Row, multiplies_bfloat16
 
 __all__ = ["measure"]
@@ -72,17 +73,12 @@ def _step(way: str, folder: Path, *, quick: bool) -> dict[str, float]:
     with autocast(precision, torch.device("cpu")):
         reader(small).backward()  # gradients have their room, and threads their own
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is counted from here
-    before, began = _bytes("VmRSS"), time.perf_counter()
+    before, began = bytes_held("VmRSS"), time.perf_counter()
     with autocast(precision, torch.device("cpu")):
         loss = reader(whole)
-    kept = _bytes("VmRSS") - before
+    kept = bytes_held("VmRSS") - before
     loss.backward()
-    return {"kept": kept, "peak": _bytes("VmHWM") - before, "seconds": time.perf_counter() - began}
-
-
-def _bytes(name: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
+    return {"kept": kept, "peak": bytes_held("VmHWM") - before, "seconds": time.perf_counter() - began}
 
 
 if __name__ == "__main__":

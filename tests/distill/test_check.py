@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from dogeared.distill.check import JudgedPassages, check_teacher, normalized_entropy
+from dogeared.distill.check import JudgedPassages, check_teacher, normalized_entropy, temperature_of_entropy
 
 
 def judged(relevance: list[float], holds_answer: str) -> JudgedPassages:
@@ -135,3 +135,42 @@ def test_warnings_name_a_teacher_that_is_no_reader_and_do_not_ask_to_train_it():
     for questions, advice in ((flat, "longer, on several passages a question"), (broken, "anew with a lower learning")):
         assert f"train the reader {advice}" in check_teacher(questions)["warnings"][0]
         assert check_teacher(questions, reads=False)["warnings"][0].endswith("; choose another teacher")
+
+
+def mean_entropy(questions: list[list[float]], temperature: float) -> float:
+    return sum(normalized_entropy(one, temperature=temperature) for one in questions) / len(questions)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 500.0])
+@pytest.mark.parametrize("entropy", [0.05, 0.5, 0.95])
+def test_numbers_of_any_size_are_given_the_entropy_asked_for(size: float, entropy: float):
+    questions = [[size * value for value in one.relevance] for one in random_questions(0, knows=2.0)]
+    assert mean_entropy(questions, temperature_of_entropy(iter(questions), entropy)) == pytest.approx(entropy, abs=1e-6)
+
+
+def test_a_temperature_by_hand():
+    entropy = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
+    assert temperature_of_entropy([[2 * math.log(3), 0.0]], entropy) == pytest.approx(2.0)
+
+
+def test_passages_that_cannot_be_told_apart_leave_the_least_entropy_but_a_hundredth():
+    questions = [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0]]
+    least = (0.5 + 1) / 2
+    temperature = temperature_of_entropy(questions, 0.1)
+    assert mean_entropy(questions, temperature) == pytest.approx(least + 0.01 * (1 - least), abs=1e-6)
+
+
+def test_no_temperature_tells_equal_passages_apart():
+    assert temperature_of_entropy([[3.0, 3.0], [1.0], []], 0.1) == 1.0
+    assert temperature_of_entropy([], 0.1) == 1.0
+
+
+def test_relevance_that_is_no_number_bears_on_no_temperature():
+    known = [[0.0, 1.0, 3.0]]
+    assert temperature_of_entropy([[math.nan, 1.0], *known], 0.3) == temperature_of_entropy(known, 0.3)
+
+
+def test_of_many_questions_some_are_looked_at():
+    questions = [one.relevance for one in random_questions(1, knows=1.0)]
+    many = [list(one) for one in questions for _ in range(25)]
+    assert mean_entropy(many, temperature_of_entropy(many, 0.3)) == pytest.approx(0.3, abs=0.01)

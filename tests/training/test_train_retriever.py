@@ -1,5 +1,6 @@
 """Distillation: the student learns its teacher's order, from its teacher's numbers alone."""
 
+import math
 import random
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from dogeared.data.corpus import build_corpus
+from dogeared.distill.check import temperature_of_entropy
 from dogeared.errors import TrainingError
 from dogeared.evaluation.agreement import in_teacher_order, mean_agreement
 from dogeared.records import Passage, PassageRelevance, Question
@@ -200,6 +202,22 @@ def test_the_loss_is_the_divergence_of_the_softmaxes(encoder, words, tmp_path, r
 
     teacher, mine = softmax(batch.relevance.double().numpy() / 2.0), softmax(scores / 0.5)
     assert loss == pytest.approx((teacher * np.log(teacher / mine)).sum() / 3 / divisor, abs=1e-5)
+
+
+def test_an_entropy_stands_for_the_temperature_that_gives_it(encoder, words, tmp_path):
+    task = Task(tmp_path, words)
+    start = {name: value.clone() for name, value in encoder.state_dict().items()}
+    temperature = temperature_of_entropy([task.relevance[one.id].relevance for one in task.train], 0.2)
+    assert abs(math.log(temperature)) > 0.1  # or it would be no other than the default
+    ends = []
+    changes = {"by-entropy": {"teacher_entropy": 0.2}, "by-hand": {"teacher_temperature": temperature}}
+    for name, change in changes.items():
+        distil(encoder, task, tmp_path / name, **change)
+        ends.append({name: value.clone() for name, value in encoder.state_dict().items()})
+        encoder.load_state_dict(start)
+    assert any(not torch.equal(ends[0][name], start[name]) for name in start)
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], rtol=0, atol=0)
 
 
 def test_cosines_are_sharpened_and_dot_products_are_not(encoder, tiny_models):

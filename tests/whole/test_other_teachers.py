@@ -244,6 +244,7 @@ def test_gold_labels_are_mixed_into_what_is_learned_and_never_into_what_is_measu
         ["teacher.kind=gold", "teacher.gold_weight=0.5"],
         ["leave_out_source=true", "teacher.gold_weight=0.5"],
         ["retriever_training.loss=emdr2", "teacher.kind=likelihood", "teacher.gold_weight=0.5"],
+        ["retriever_training.teacher_entropy=0.1", "teacher.gold_weight=0.5"],
     ):
         with pytest.raises(ConfigError, match="gold_weight"):
             load_experiment(overrides=refused)

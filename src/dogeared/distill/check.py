@@ -2,7 +2,8 @@
 
 A reader that has not learned to read gives a signal that is useless or harmful. Two things can be seen without any
 relevance label: whether its order puts passages that hold an answer higher than the retrieval order did, and whether
-its softmax over passages says anything at all, being neither flat nor all on one passage.
+its softmax over passages says anything at all, being neither flat nor all on one passage. How sharp it is depends on
+the size of a teacher's numbers, which means nothing in itself: ``temperature_of_entropy`` takes it away.
 
 Source: the finding that attention distillation works only with a reader that reads well is from "Unveiling the Magic"
 (arXiv 2402.11794); the check is ours.
@@ -12,12 +13,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["JudgedPassages", "check_teacher", "normalized_entropy"]
+__all__ = ["JudgedPassages", "check_teacher", "normalized_entropy", "temperature_of_entropy"]
 
 FLAT = 0.999
 """Mean entropy, as a share of the largest possible, above which a softmax says nothing."""
 ONE_HOT = 0.001
 """Below this it leaves nothing to learn but its first passage."""
+_ABOVE_TIES = 0.01
+_ENOUGH = 2_000  # questions to know a mean by
+_REACH = math.log(1e6)  # each way from the largest difference of two passages
+_HALVINGS = 40  # to a relative 3e-11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,40 @@ def normalized_entropy(relevance: Sequence[float], *, temperature: float = 1.0) 
     total = sum(weights)
     entropy = -sum(weight / total * math.log(weight / total) for weight in weights if weight > 0)
     return entropy / math.log(len(relevance))
+
+
+def temperature_of_entropy(questions: Iterable[Sequence[float]], entropy: float) -> float:
+    """Return the temperature at which softmaxes have this normalised entropy in the mean.
+
+    Entropy rises with temperature, so the place is found by halving. Passages that a teacher cannot tell apart share
+    their weight at any temperature; where they keep the mean entropy above the one asked for, it is brought down by 99
+    of the 100 parts that it can fall by.
+
+    Args:
+        questions: The relevance of the passages of each. Questions with fewer than two passages or with numbers that
+            are not finite are left out; of many, 2,000 at equal distances are looked at.
+        entropy: As a share of the largest possible, more than 0 and less than 1.
+
+    Returns:
+        1 where no question has passages of different relevance: then no temperature makes a difference.
+    """
+    known = [one for one in questions if len(one) >= 2 and all(map(math.isfinite, one))]
+    spread = max((max(one) - min(one) for one in known), default=0.0)
+    if spread == 0:
+        return 1.0
+    known = known[:: math.ceil(len(known) / _ENOUGH)]
+
+    def mean_entropy(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        return sum(normalized_entropy(one, temperature=temperature) for one in known) / len(known)
+
+    low, high = math.log(spread) - _REACH, math.log(spread) + _REACH
+    of_ties = mean_entropy(low)
+    wanted = max(entropy, of_ties + _ABOVE_TIES * (1 - of_ties))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_entropy(middle) < wanted else (low, middle)
+    return math.exp(high)
 
 
 def _best_first(question: JudgedPassages) -> list[bool]:

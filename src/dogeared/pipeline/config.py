@@ -160,6 +160,11 @@ def load_experiment(
             'leave_out_source: expected false with teacher.kind = "gold" or teacher.gold_weight, got true; labelled '
             "passages would be the ones left out"
         )
+    if experiment.teacher.gold_weight and experiment.retriever_training.teacher_entropy is not None:
+        raise ConfigError(
+            "retriever_training.teacher_entropy: expected none with teacher.gold_weight, which mixes labels in at a "
+            "temperature known before; give retriever_training.teacher_temperature"
+        )
     loss = experiment.retriever_training.loss
     if loss in ("emdr2", "emdr2_tokens") and experiment.teacher.gold_weight:
         raise ConfigError(

@@ -125,7 +125,7 @@ def _check(
         judged.append(JudgedPassages(relevance=item.relevance, holds_answer=holds))
     return check_teacher(
         judged,
-        temperature=experiment.retriever_training.teacher_temperature,
+        temperature=experiment.retriever_training.temperature_of(one.relevance for one in judged),
         reads=experiment.teacher.reads,
     )
 

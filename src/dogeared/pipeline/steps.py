@@ -266,7 +266,7 @@ def evaluate(
     settings = {
         "language": experiment.settled_language,
         "reader": experiment.reader.model_dump(exclude={"model"}),
-        "teacher_temperature": experiment.retriever_training.teacher_temperature,
+        **experiment.retriever_training.model_dump(include={"teacher_temperature", "teacher_entropy"}),
     }
     maybe = {"reader": reader, "relevance": relevance, "teacher": teacher, "read": read}
     inputs = {"data": data, "ranking": ranking} | {role: path for role, path in maybe.items() if path is not None}

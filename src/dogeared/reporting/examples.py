@@ -117,11 +117,16 @@ def find_examples(
     }
     relevance = [_relevance(one) for one in (before, after)]
     show = _Show(dataset, experiment)
+    temperatures = [
+        experiment.retriever_training.temperature_of(one.relevance for one in judged.values()) for judged in relevance
+    ]
     examples = []
     for question in choose_questions(moves):
         sides = [
-            show.side(questions[question], who, ranking[question], rank[question], judged.get(question))
-            for who, ranking, rank, judged in zip((before, after), rankings, ranks, relevance, strict=True)
+            show.side(questions[question], who, ranking[question], rank[question], judged.get(question), temperature)
+            for who, ranking, rank, judged, temperature in zip(
+                (before, after), rankings, ranks, relevance, temperatures, strict=True
+            )
         ]
         shares = [p.share for side in sides for p in (*side.shown, *side.folded) if p.share is not None]
         left, right = sides
@@ -176,8 +181,8 @@ class _Show:
         ranking: Ranking,
         first_hit: int | None,
         judged: PassageRelevance | None,
+        temperature: float,
     ) -> Side:
-        temperature = self.experiment.retriever_training.teacher_temperature
         shares = [] if judged is None else softmax(judged.relevance, temperature)
         ranks = set(range(1, min(len(ranking.passage_ids), NUM_SHOWN) + 1)) | ({first_hit} if first_hit else set())
         passages = [self._passage(question, ranking, rank, shares) for rank in sorted(ranks)]

@@ -8,7 +8,7 @@ Source: Izacard and Grave 2021, section 3 (equation 5 and algorithm of section 3
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dogeared.batching import Movable
 from dogeared.data.corpus import Corpus
+from dogeared.distill.check import temperature_of_entropy
 from dogeared.distill.contrastive import contrastive_loss, in_batch_negatives
 from dogeared.distill.emdr2 import emdr2_of_answers, emdr2_of_tokens, likelihood_grid
 from dogeared.distill.losses import LossName, Reduction, distillation_loss
@@ -47,6 +48,10 @@ class RetrieverTraining(LoopSettings):
     """How many passages of one question the teacher scores and the softmax covers, from the top of the ranking."""
     teacher_temperature: float = Field(default=1.0, gt=0)
     """The teacher's relevance is divided by it before the softmax; higher makes the teacher less sure."""
+    teacher_entropy: float | None = Field(default=None, gt=0, lt=1, exclude_if=lambda share: share is None)
+    """If given, the teacher's temperature is the one at which its softmax has this entropy in the mean, as a share of
+    the largest possible: 0 has all weight on one passage, 1 on all alike. It makes comparable what speaks in numbers of
+    different size, as likelihoods and attention do. Then ``teacher_temperature`` is not looked at."""
     student_temperature: float | None = Field(default=None, gt=0)
     """The student's score is divided by it; by default 1 for dot products and 0.05 for cosines."""
     reduction: Reduction = "batch_mean"
@@ -70,6 +75,12 @@ class RetrieverTraining(LoopSettings):
     """Tokens whose activations are in memory at once: the texts of a batch are encoded in chunks of about so many, and
     again when their gradients are known: a third more work for the same gradient, and memory does not grow with the
     number of passages. 0 encodes once and keeps everything."""
+
+    def temperature_of(self, relevance: Iterable[Sequence[float]]) -> float:
+        """Return the teacher's temperature, which may depend on what it said of the passages of its questions."""
+        if self.teacher_entropy is None:
+            return self.teacher_temperature
+        return temperature_of_entropy(relevance, self.teacher_entropy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +120,16 @@ class Student(nn.Module):
     Args:
         encoder: Trained in place.
         settings: The loss, its temperatures, and how much is in memory at once.
+        teacher_temperature: The settings' own where not given.
     """
 
-    def __init__(self, encoder: DualEncoder, settings: RetrieverTraining) -> None:
+    def __init__(
+        self, encoder: DualEncoder, settings: RetrieverTraining, *, teacher_temperature: float | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.settings = settings
+        self.teacher_temperature = teacher_temperature or settings.teacher_temperature
         self.temperature = settings.student_temperature or (COSINE_TEMPERATURE if encoder.is_cosine else 1.0)
 
     def score(self, batch: DistillationBatch) -> Float[Tensor, "batch passages"]:
@@ -182,7 +197,7 @@ class Student(nn.Module):
             batch.relevance,
             loss=self.settings.loss,
             student_temperature=self.temperature,
-            teacher_temperature=self.settings.teacher_temperature,
+            teacher_temperature=self.teacher_temperature,
             reduction=self.settings.reduction,
             margin=self.settings.margin,
         )
@@ -253,7 +268,12 @@ def train_retriever(
             for start in range(0, len(chosen), size)
         ]
 
-    student = Student(encoder, settings)
+    temperature = settings.temperature_of(
+        relevance[question.id].relevance[: settings.num_passages] for question in taught
+    )
+    if settings.teacher_entropy is not None:
+        logger.info("teacher temperature %.4g for an entropy of %g", temperature, settings.teacher_entropy)
+    student = Student(encoder, settings, teacher_temperature=temperature)
     return train(
         student,
         batches_of_step,
