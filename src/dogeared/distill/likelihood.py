@@ -145,7 +145,7 @@ def answer_log_likelihood(
     reader: FusionInDecoder, fused: FusedStates, labels: Int[Tensor, "batch output"]
 ) -> Float[Tensor, "batch output"]:
     """Return the log-likelihood of each token of one answer a row, the end token's too; 0 where there is no label."""
-    logits = reader.decode(fused, reader.decoder_inputs(labels)).float()
+    logits = reader.logits_of(fused, labels).float()
     ignored = labels == IGNORED_LABEL
     chosen = logits.log_softmax(dim=-1).gather(2, labels.masked_fill(ignored, 0)[:, :, None]).squeeze(2)
     return chosen.masked_fill(ignored, 0.0)

@@ -21,13 +21,11 @@ from transformers import PreTrainedModel
 
 from dogeared.attention import attend, attending_by
 from dogeared.errors import ModelError
-from dogeared.reader.absorbed import attend_absorbed, without_keys
+from dogeared.reader.absorbed import CROSS_ATTENTION, attend_absorbed, cross_attention_modules, without_keys
 
 __all__ = ["CrossAttentionRecord", "record_cross_attention"]
 
 _NAME = "dogeared_recording_sdpa"
-_CROSS_ATTENTION = ("EncDecAttention", "encoder_attn", "crossattention.self")
-"""How the library names the modules: in T5's family, in BART's, and in warm-started encoders."""
 
 _lock = Lock()
 _recorders: dict[int, tuple["CrossAttentionRecord", int, bool]] = {}
@@ -70,7 +68,7 @@ def record_cross_attention(model: PreTrainedModel, *, single_query: bool = False
     Raises:
         ModelError: The model has no cross-attention that this module knows.
     """
-    modules = _cross_attention_modules(model)
+    modules = _known_modules(model)
     record = CrossAttentionRecord(layers=[None] * len(modules), values=[None] * len(modules))
     with _lock:
         outer = {id(module): _recorders.get(id(module)) for module in modules}
@@ -119,11 +117,11 @@ def _all_of(layers: list[Tensor | None]) -> list[Tensor]:
     return [layer for layer in layers if layer is not None]
 
 
-def _cross_attention_modules(model: PreTrainedModel) -> list[nn.Module]:
-    modules: list[nn.Module] = [module for name, module in model.named_modules() if name.endswith(_CROSS_ATTENTION)]
+def _known_modules(model: PreTrainedModel) -> list[nn.Module]:
+    modules = cross_attention_modules(model)
     if not modules:
         raise ModelError(
-            f"expected a decoder with cross-attention modules named {', '.join(_CROSS_ATTENTION)}; "
+            f"expected a decoder with cross-attention modules named {', '.join(CROSS_ATTENTION)}; "
             f"{type(model).__name__} has none, so its attention cannot teach. Use a T5, mT5 or BART kind of reader."
         )
     return modules
