@@ -191,7 +191,7 @@ class FusionInDecoder(nn.Module):
             max_length_tokens=self.settings.max_length_tokens,
             max_answer_tokens=self.settings.max_answer_tokens,
             # Where activations are not kept, those of one chunk are most of the peak.
-            max_chunk_tokens=chunk_tokens // 2 if self.encodes_twice else chunk_tokens,
+            max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
         ).to(self.device)
 
     def fuse(self, batch: ReaderBatch) -> FusedStates:
