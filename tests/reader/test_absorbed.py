@@ -86,7 +86,8 @@ def test_dropped_shares_are_dropped_of_values_with_their_bias():
     torch.manual_seed(0)
     module, states, query = _OneAttention(), torch.randn(2, 5, 4), torch.randn(2, 2, 3, 3)
     with without_keys([module]):
-        module.key(states), module.value(states)
+        for part in (module.key, module.value):
+            part(states)
         torch.manual_seed(1)
         scores, attended = attend_absorbed(module, query, None, 0.5, dropout=0.4)
     keys, values = (part(states).view(2, 5, 2, 3).transpose(1, 2) for part in (module.key, module.value))
