@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.reproduce.runs import Laboratory, Values
+from benchmarks.reproduce.runs import Laboratory, Values, before_teaching
 from benchmarks.reproduce.show import insert, render
 from benchmarks.reproduce.tables import TABLES, Row, Table
 
@@ -58,6 +58,7 @@ def test_the_settings_of_every_row_are_settings(tmp_path: Path) -> None:
         assert len({row.label for row in table.rows}) == len(table.rows)
         for row in table.rows:
             assert laboratory.experiment(row.settings, seed=1).seed == 1
+            assert laboratory.experiment(before_teaching(row).settings).rounds.max == 0
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from dogeared.pipeline.store import share
 from dogeared.pipeline.supervised import train_dpr
 from dogeared.storage import write_atomically
 
-__all__ = ["Laboratory", "Values"]
+__all__ = ["Laboratory", "Values", "before_teaching"]
 
 Values = dict[str, dict[str, float]]
 """What was measured of each question, by its id."""
@@ -116,8 +116,7 @@ class Laboratory:
         return _read(folder.path / row.part / "measures" / "predictions.jsonl")
 
     def _teach(self, row: Row, *, seed: int) -> Values:
-        first = tuple(one for one in row.settings if not one.startswith(_OF_TEACHING))
-        base = Row(label=row.label, settings=(*first, "rounds.max=0"), part="round-0")
+        base = before_teaching(row)
         self.run(base, seed=seed)
         name, base_name = (fingerprint([*settings])[:8] for settings in (row.settings, base.settings))
         run = RunFolder(self.out / "runs" / f"{base_name}-{seed}")
@@ -175,6 +174,14 @@ class Laboratory:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn)
         if not self.questions.is_file() or self.questions.read_text(encoding="utf-8") != text:
             write_atomically(self.questions, text)
+
+
+def before_teaching(row: Row) -> Row:
+    """Return the row's run up to its first reader, which rows that differ in their teaching share."""
+    # A reader of another kind takes no other teacher than the row's.
+    part_of = tuple(one for one in _OF_TEACHING if one != "teacher." or "reader.kind=extractive" not in row.settings)
+    first = tuple(one for one in row.settings if not one.startswith(part_of))
+    return Row(label=row.label, settings=(*first, "rounds.max=0"), part="round-0")
 
 
 def _cut(run: RunFolder, experiment: Experiment, *, by: str) -> None:
