@@ -31,6 +31,7 @@ Values = dict[str, dict[str, float]]
 """What was measured of each question, by its id."""
 
 _OF_TEACHING = ("teacher.", "relevance.", "retriever_training.")
+_OF_READER = "teacher.kind=passage_posterior"  # a reader that marks spans can have none that looks at a decoder
 _BASE = Path(__file__).with_name("base.toml")
 
 
@@ -178,9 +179,7 @@ class Laboratory:
 
 def before_teaching(row: Row) -> Row:
     """Return the row's run up to its first reader, which rows that differ in their teaching share."""
-    # A reader of another kind takes no other teacher than the row's.
-    part_of = tuple(one for one in _OF_TEACHING if one != "teacher." or "reader.kind=extractive" not in row.settings)
-    first = tuple(one for one in row.settings if not one.startswith(part_of))
+    first = tuple(one for one in row.settings if one == _OF_READER or not one.startswith(_OF_TEACHING))
     return Row(label=row.label, settings=(*first, "rounds.max=0"), part="round-0")
 
 

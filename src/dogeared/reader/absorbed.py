@@ -94,8 +94,7 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend as :func:`dogeared.attention.attend` does, from states alone where this is a module without keys."""
-    left_out = [part for part in module.children() if isinstance(part, _LeftOut)]
-    if left_out:
+    if left_out := _left_out(module):
         if 2 * query.shape[2] <= query.shape[3]:
             scale = query.shape[-1] ** -0.5 if scaling is None else scaling
             _, attended = attend_absorbed(module, query, attention_mask, scale, dropout=dropout)
@@ -123,7 +122,7 @@ def attend_absorbed(
         scale: Of the scores.
         dropout: The share of attention that is dropped.
     """
-    key, value = (getattr(module, name) for name in _names(module))
+    key, value = _left_out(module)
     states, _ = key.take(), value.take()
     _, heads, output, head_dim = query.shape
     with torch.autocast(query.device.type, enabled=False):
@@ -148,6 +147,12 @@ def attend_absorbed(
             of_all = 1 if not dropout else share.sum(dim=-1, keepdim=True)
             attended = attended + of_all * value.projection.bias.to(states.dtype).view(heads, 1, head_dim)
     return scores, attended.to(query.dtype)
+
+
+def _left_out(module: nn.Module) -> list[_LeftOut]:
+    """Return what stands in for the projections of keys and of values; nothing where keys are made."""
+    parts = [getattr(module, name, None) for names in _PROJECTIONS for name in names]
+    return [part for part in parts if isinstance(part, _LeftOut)]
 
 
 def _names(module: nn.Module) -> tuple[str, str]:

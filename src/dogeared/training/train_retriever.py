@@ -120,16 +120,12 @@ class Student(nn.Module):
     Args:
         encoder: Trained in place.
         settings: The loss, its temperatures, and how much is in memory at once.
-        teacher_temperature: The settings' own where not given.
     """
 
-    def __init__(
-        self, encoder: DualEncoder, settings: RetrieverTraining, *, teacher_temperature: float | None = None
-    ) -> None:
+    def __init__(self, encoder: DualEncoder, settings: RetrieverTraining) -> None:
         super().__init__()
         self.encoder = encoder
         self.settings = settings
-        self.teacher_temperature = teacher_temperature or settings.teacher_temperature
         self.temperature = settings.student_temperature or (COSINE_TEMPERATURE if encoder.is_cosine else 1.0)
 
     def score(self, batch: DistillationBatch) -> Float[Tensor, "batch passages"]:
@@ -197,7 +193,7 @@ class Student(nn.Module):
             batch.relevance,
             loss=self.settings.loss,
             student_temperature=self.temperature,
-            teacher_temperature=self.teacher_temperature,
+            teacher_temperature=self.settings.teacher_temperature,
             reduction=self.settings.reduction,
             margin=self.settings.margin,
         )
@@ -273,7 +269,7 @@ def train_retriever(
     )
     if settings.teacher_entropy is not None:
         logger.info("teacher temperature %.4g for an entropy of %g", temperature, settings.teacher_entropy)
-    student = Student(encoder, settings, teacher_temperature=temperature)
+    student = Student(encoder, settings.model_copy(update={"teacher_temperature": temperature}))
     return train(
         student,
         batches_of_step,
