@@ -69,7 +69,7 @@ LAYERS: dict[str, list[str]] = {
         "memory",
         "rounded",
         "root_mean_square",
-        "relu_in_place",
+        "feed_forward",
         "cheap_dropout",
         "attention",
         "batching",

@@ -230,7 +230,8 @@ def _together(attention_mask: Tensor | None, position_bias: Tensor | None) -> Te
         return attention_mask if position_bias is None else position_bias.detach()
     if (last := _last_mask) is not None and last[0]() is attention_mask and last[1]() is position_bias:
         return last[2]
-    bias = position_bias.detach()
+    # The kernel would lay a bias whose heads lie innermost (T5's) out anew in every layer.
+    bias = position_bias.detach().contiguous()
     is_choice = attention_mask.dtype == torch.bool
     made = torch.where(attention_mask, bias, torch.finfo(bias.dtype).min) if is_choice else bias + attention_mask
     _last_mask = (weakref.ref(attention_mask), weakref.ref(position_bias, _forget), made)

@@ -41,10 +41,10 @@ from dogeared.attention import use_fast_attention
 from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
+from dogeared.feed_forward import use_fast_feed_forward
 from dogeared.models import forget_last_call, resolve_model
 from dogeared.reader.absorbed import making_few_keys
 from dogeared.records import Passage
-from dogeared.relu_in_place import use_relu_in_place
 from dogeared.root_mean_square import use_fast_norms
 from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
@@ -53,7 +53,7 @@ __all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_toke
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 4_096  # what so few tokens leave behind stays in a CPU's cache
+_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 2_048  # what so few tokens leave behind stays in a CPU's cache
 
 
 class ReaderSettings(Settings):
@@ -117,7 +117,7 @@ class FusionInDecoder(nn.Module):
         self.encodes_twice = False
         use_fast_attention(model)
         use_fast_norms(model)
-        use_relu_in_place(model)
+        use_fast_feed_forward(model)
         use_cheap_dropout(model)
         round_between(model)
         # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
@@ -191,24 +191,23 @@ class FusionInDecoder(nn.Module):
             max_length_tokens=self.settings.max_length_tokens,
             max_answer_tokens=self.settings.max_answer_tokens,
             # Where activations are not kept, those of one chunk are most of the peak.
-            max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
+            max_chunk_tokens=chunk_tokens // 2 if self.encodes_twice else chunk_tokens,
         ).to(self.device)
 
     def fuse(self, batch: ReaderBatch) -> FusedStates:
         """Encode every pair apart and lay the states of each question one after the other."""
         encoder = self.model.get_encoder()
         weights = rounded_weights(encoder)
-        flat = []
+        parts = []
         for chunk in batch.chunks:
             if self.encodes_twice and torch.is_grad_enabled():
                 states = checkpoint(_encode, encoder, weights, chunk.token_ids, chunk.mask, use_reentrant=False)
             else:
                 states = _encode(encoder, weights, chunk.token_ids, chunk.mask)
             # Selecting rows by number, not by mask: its backward pass adds up in one fixed order.
-            flat.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
-        tokens = torch.cat(flat)
+            parts.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
         num_questions, length = batch.plan.mask.shape
-        fused = tokens.new_zeros(num_questions * length, tokens.shape[-1]).index_copy(0, batch.plan.slots, tokens)
+        fused = _laid_out(parts, batch.plan.slots, num_questions * length)
         return FusedStates(
             states=fused.view(num_questions, length, -1),
             mask=batch.plan.mask,
@@ -288,6 +287,19 @@ def _encode(
     mask: Bool[Tensor, "rows length"],
 ) -> Float[Tensor, "rows length dim"]:
     return call_rounded(encoder, weights, token_ids, mask.long()).last_hidden_state
+
+
+def _laid_out(
+    parts: Sequence[Float[Tensor, "_tokens dim"]], slots: Int[Tensor, " tokens"], size: int
+) -> Float[Tensor, "size dim"]:
+    """Put the tokens of all parts, one part after the other, into their slots; zeros stand in the others."""
+    if torch.is_grad_enabled():
+        tokens = torch.cat(list(parts))
+        return tokens.new_zeros(size, tokens.shape[-1]).index_copy(0, slots, tokens)
+    laid = parts[0].new_zeros(size, parts[0].shape[-1])
+    for part, places in zip(parts, slots.split([len(part) for part in parts]), strict=True):
+        laid.index_copy_(0, places, part)
+    return laid
 
 
 def _decoder_start(model: PreTrainedModel) -> int | None:

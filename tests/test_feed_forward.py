@@ -1,0 +1,110 @@
+"""T5's feed-forward layers in few passes: the library's numbers, forward and backward, and less memory."""
+
+import copy
+
+import pytest
+import torch
+from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from transformers.models.mt5.modeling_mt5 import MT5LayerFF
+from transformers.models.t5.modeling_t5 import T5LayerFF
+
+from dogeared import feed_forward
+from dogeared.feed_forward import use_fast_feed_forward
+
+SIZES = {"vocab_size": 32, "d_model": 16, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+SIZES |= {"decoder_start_token_id": 0}
+
+in_bfloat16 = pytest.mark.skipif(
+    not feed_forward._multiplies_bfloat16(), reason="this processor multiplies no matrices in bfloat16"
+)
+
+
+@pytest.mark.parametrize("kind", [T5ForConditionalGeneration, MT5ForConditionalGeneration])
+@pytest.mark.parametrize("activation", ["relu", "gated-gelu"])
+def test_in_float32_loss_and_gradients_are_the_librarys_to_the_bit(kind, activation):
+    config = (T5Config if kind is T5ForConditionalGeneration else MT5Config)(**SIZES, feed_forward_proj=activation)
+    torch.manual_seed(0)
+    library = kind(config)
+    ours = copy.deepcopy(library)
+    use_fast_feed_forward(ours)
+    ids = torch.randint(2, 32, (3, 9))
+    for model in (library, ours):
+        model(input_ids=ids, labels=ids[:, :4].contiguous()).loss.backward()
+    for (name, expected), (_, got) in zip(library.named_parameters(), ours.named_parameters(), strict=True):
+        assert torch.equal(expected.grad, got.grad), name
+
+
+def test_what_is_rectified_is_overwritten():
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(T5Config(**SIZES))
+    use_fast_feed_forward(model)
+    seen = []
+    layer = model.encoder.block[0].layer[1].DenseReluDense
+    layer.wi.register_forward_hook(lambda part, given, wide: seen.append((wide, wide.clone())))
+    with torch.inference_mode():
+        model.encoder(torch.randint(2, 32, (1, 5)))
+    ((after, before),) = seen
+    assert (before < 0).any()
+    assert torch.equal(after, before.relu())
+
+
+def layers(kind, *, dropout=0.0):
+    """A layer of the library's in bfloat16, and the same one computed here."""
+    config = T5Config(**(SIZES | {"d_model": 64, "d_ff": 256, "dropout_rate": dropout}))
+    torch.manual_seed(0)
+    library = kind(config).to(torch.bfloat16)
+    ours = copy.deepcopy(library)
+    use_fast_feed_forward(ours)
+    assert type(ours) is not kind
+    return library, ours
+
+
+@in_bfloat16
+@pytest.mark.parametrize("kind", [T5LayerFF, MT5LayerFF])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_in_bfloat16_output_and_gradients_are_the_librarys_to_the_bit(kind, dropout):
+    library, ours = layers(kind, dropout=dropout)
+    states, weigh = torch.randn(5, 7, 64).bfloat16(), torch.randn(5, 7, 64).bfloat16()
+    results = []
+    for layer in (library, ours):
+        torch.manual_seed(1)
+        leaf = states.clone().requires_grad_()
+        output = layer(leaf)
+        (output * weigh).sum().backward()
+        results.append([output, leaf.grad, *(weight.grad for weight in layer.parameters())])
+    for expected, got in zip(*results, strict=True):
+        assert torch.equal(expected, got)
+
+
+@in_bfloat16
+@pytest.mark.parametrize("kind", [T5LayerFF, MT5LayerFF])
+def test_without_gradients_it_is_nearer_to_float32_than_the_library(kind):
+    library, ours = layers(kind)
+    states = torch.randn(50, 7, 64).bfloat16()
+    with torch.inference_mode():
+        exact = library.float()(states.float())
+        rounded, fused = library.bfloat16()(states), ours(states)
+    assert fused.dtype == torch.bfloat16
+    assert (fused - exact).norm() < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+@in_bfloat16
+def test_a_layer_whose_product_was_replaced_is_asked_itself():
+    _, ours = layers(T5LayerFF)
+
+    class Adapted(torch.nn.Linear):
+        def forward(self, states):
+            return super().forward(states) * 0
+
+    ours.DenseReluDense.wi.__class__ = Adapted
+    states = torch.randn(2, 3, 64).bfloat16()
+    assert torch.equal(ours(states), states)
+
+
+def test_the_model_is_saved_as_before(tmp_path):
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(T5Config(**SIZES))
+    use_fast_feed_forward(model)
+    model.save_pretrained(tmp_path)
+    again = T5ForConditionalGeneration.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
