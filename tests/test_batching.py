@@ -14,6 +14,7 @@ from dogeared.batching import (
     batch_of_rows,
     chunk_rows,
     reader_batch,
+    sorted_chunks,
 )
 from tiny_readers import PASSAGES, QUESTIONS, passage, tiny_tokenizer
 
@@ -72,6 +73,18 @@ def test_sorted_rows_of_equal_length_are_not_padded():
     rows = [[1] * length for length in (3, 8, 3, 8)]
     chunks = list(chunk_rows(rows, pad_token_id=PAD, max_chunk_tokens=16))
     assert all(chunk.mask.all() for chunk in chunks)
+
+
+def test_shorter_rows_go_apart_where_that_saves_more_than_a_chunk_costs():
+    def cut(lengths: list[int]) -> list[tuple[int, int]]:
+        return [(len(rows), width) for rows, width in sorted_chunks(lengths, max_chunk_tokens=10_000)]
+
+    # 12 rows padded from 48 to 64 would be 192 tokens, 17 rows 272; a chunk costs 256.
+    assert cut([48] * 12 + [64] * 20) == [(32, 64)]
+    assert cut([48] * 17 + [64] * 20) == [(17, 48), (20, 64)]
+    # Of 4 x 96 and 10 x 64 tokens the larger sum is saved first, and of what is left the larger again.
+    assert cut([48] * 4 + [80] * 6 + [144] * 2) == [(10, 80), (2, 144)]
+    assert cut([48] * 40 + [80] * 6 + [144] * 2) == [(40, 48), (6, 80), (2, 144)]
 
 
 @pytest.mark.parametrize(

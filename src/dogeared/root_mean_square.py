@@ -54,15 +54,20 @@ class _RootMeanSquare(torch.autograd.Function):
         length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
         scale = (length.square_() / states.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(states, scale, weight)
-        normed = exact * scale if exact is states else exact.mul_(scale)
-        return normed.to(torch.bfloat16).mul_(weight.to(torch.bfloat16))
+        return _times(exact, scale, given=states).mul_(weight).to(torch.bfloat16)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         states, scale, weight = ctx.saved_tensors
-        normed = states * scale
-        of_weight = gradients[0] * normed
+        # Both in float32 first: products of two precisions would turn each of them anew.
+        gradient, normed = gradients[0].float(), _times(states.float(), scale, given=states)
+        of_weight = gradient * normed
         # What the states have in common with their own gradient goes into their length, which the norm takes away.
-        common = (of_weight @ weight)[..., None] / states.shape[-1]
-        of_states = (gradients[0] * weight).sub_(normed.mul_(common)).mul_(scale)
+        common = (of_weight @ weight)[..., None].div_(states.shape[-1])
+        of_states = _times(gradient, weight, given=gradients[0]).sub_(normed.mul_(common)).mul_(scale)
         return of_states.to(states.dtype), of_weight.flatten(0, -2).sum(dim=0), None
+
+
+def _times(exact: Tensor, factor: Tensor, *, given: Tensor) -> Tensor:
+    """Multiply in place what was made here, and not what was given."""
+    return exact * factor if exact is given else exact.mul_(factor)

@@ -53,7 +53,7 @@ __all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_toke
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 2_048  # what so few tokens leave behind stays in a CPU's cache
+_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 4_096  # what so few tokens leave behind stays in a CPU's cache
 
 
 class ReaderSettings(Settings):
@@ -191,7 +191,7 @@ class FusionInDecoder(nn.Module):
             max_length_tokens=self.settings.max_length_tokens,
             max_answer_tokens=self.settings.max_answer_tokens,
             # Where activations are not kept, those of one chunk are most of the peak.
-            max_chunk_tokens=chunk_tokens // 2 if self.encodes_twice else chunk_tokens,
+            max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
         ).to(self.device)
 
     def fuse(self, batch: ReaderBatch) -> FusedStates:
