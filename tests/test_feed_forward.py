@@ -79,13 +79,25 @@ def test_in_bfloat16_output_and_gradients_are_the_librarys_to_the_bit(kind, drop
 @in_bfloat16
 @pytest.mark.parametrize("kind", [T5LayerFF, MT5LayerFF])
 def test_without_gradients_it_is_nearer_to_float32_than_the_library(kind):
-    library, ours = layers(kind)
+    library, ours = (layer.eval() for layer in layers(kind))
     states = torch.randn(50, 7, 64).bfloat16()
     with torch.inference_mode():
         exact = library.float()(states.float())
         rounded, fused = library.bfloat16()(states), ours(states)
     assert fused.dtype == torch.bfloat16
     assert (fused - exact).norm() < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+@in_bfloat16
+def test_what_trains_drops_without_gradients_too():
+    library, ours = layers(T5LayerFF, dropout=0.3)
+    states = torch.randn(5, 7, 64).bfloat16()
+    outputs = []
+    for layer in (library, ours):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            outputs.append(layer(states))
+    assert torch.equal(*outputs)
 
 
 @in_bfloat16

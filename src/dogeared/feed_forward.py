@@ -61,7 +61,7 @@ def _layer(layer: Any, states: Float[Tensor, "rows length dim"]) -> Float[Tensor
     dense = layer.DenseReluDense
     wide = _RectifiedProduct.apply(layer.layer_norm(states), dense.wi.weight)
     assert isinstance(wide, Tensor)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or layer.training:  # what trains may drop some of it, with or without gradients
         return states + layer.dropout(dense.wo(dense.dropout(wide)))
     return torch.ops.mkldnn._linear_pointwise(wide, states, dense.wo.weight, None, "add")
 
