@@ -8,14 +8,14 @@ from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5For
 from transformers.models.mt5.modeling_mt5 import MT5LayerFF
 from transformers.models.t5.modeling_t5 import T5LayerFF
 
-from dogeared import feed_forward
+from dogeared.compute import multiplies_bfloat16
 from dogeared.feed_forward import use_fast_feed_forward
 
 SIZES = {"vocab_size": 32, "d_model": 16, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
 SIZES |= {"decoder_start_token_id": 0}
 
 in_bfloat16 = pytest.mark.skipif(
-    not feed_forward._multiplies_bfloat16(), reason="this processor multiplies no matrices in bfloat16"
+    not multiplies_bfloat16(torch.device("cpu")), reason="this processor multiplies no matrices in bfloat16"
 )
 
 

@@ -61,7 +61,8 @@ def main() -> None:
     laboratory.prepare(rows)
     about = (
         f"{options.data.name}: {options.train:,} training, {options.test:,} test questions; student and reader's start "
-        f"of {Path(options.student).name}; seeds {', '.join(map(str, options.seeds))}; by gold passage."
+        f"of {Path(options.student).name} where a line names no other; seeds {', '.join(map(str, options.seeds))}; by "
+        "gold passage."
     )
     measured: dict[str, list[Values]] = {}
     text = ""

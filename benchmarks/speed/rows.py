@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from dogeared import compute
+
 __all__ = ["Options", "Row", "best_seconds", "multiplies_bfloat16"]
 
 
@@ -98,4 +100,4 @@ def best_seconds(
 
 def multiplies_bfloat16() -> bool:
     """Whether this CPU multiplies matrices in bfloat16; rows in bfloat16 are measured only then."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return compute.multiplies_bfloat16(torch.device("cpu"))

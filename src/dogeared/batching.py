@@ -206,8 +206,9 @@ def chunk_rows(
 ) -> Iterator[TokenChunk]:
     """Sort sequences by length and cut them into chunks of at most ``max_chunk_tokens`` tokens, padding included.
 
-    A sequence longer than the budget gets a chunk of its own. Sequences of equal length keep their order. No chunk is
-    padded beyond ``max_length_tokens``, or the longest sequence.
+    A chunk ends earlier where a narrower one saves more padding than a chunk costs. A sequence longer than the budget
+    gets a chunk of its own. Sequences of equal length keep their order. No chunk is padded beyond
+    ``max_length_tokens``, or the longest sequence.
     """
     lengths = [len(row) for row in token_ids]
     for rows, width in sorted_chunks(lengths, most=max_length_tokens, max_chunk_tokens=max_chunk_tokens):

@@ -12,7 +12,14 @@ from typing import Any, Literal
 
 import torch
 
-__all__ = ["Precision", "autocast", "default_device", "keep_freed_memory", "release_freed_memory"]
+__all__ = [
+    "Precision",
+    "autocast",
+    "default_device",
+    "keep_freed_memory",
+    "multiplies_bfloat16",
+    "release_freed_memory",
+]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 _TOP_PAD_BYTES = 64 << 20
@@ -29,8 +36,17 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Compute matrix products in the wanted precision for the time of a ``with`` block."""
     if precision == "fp16":
         return torch.autocast(device.type, dtype=torch.float16)
-    wanted = precision == "bf16" or (precision == "auto" and _multiplies_bfloat16(device))
+    wanted = precision == "bf16" or (precision == "auto" and multiplies_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies matrices in bfloat16, and does not only imitate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
 
 
 @cache
@@ -66,11 +82,3 @@ def _of_glibc(name: str) -> Any:
         return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
     except (OSError, AttributeError):
         return None
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return False

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from transformers.models.mt5.modeling_mt5 import MT5DenseActDense, MT5LayerFF
 from transformers.models.t5.modeling_t5 import T5DenseActDense, T5LayerFF
 
+from dogeared.compute import multiplies_bfloat16
+
 __all__ = ["use_fast_feed_forward"]
 
 
@@ -50,11 +52,8 @@ def _is_wanted(layer: Any, states: Tensor) -> bool:
     dense = layer.DenseReluDense
     tensors = (states, dense.wi.weight, dense.wo.weight)
     is_rounded = all(tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16 for tensor in tensors)
-    return is_rounded and type(dense.wi) is type(dense.wo) is nn.Linear and _multiplies_bfloat16()
-
-
-def _multiplies_bfloat16() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    is_plain = type(dense.wi) is type(dense.wo) is nn.Linear
+    return is_rounded and is_plain and multiplies_bfloat16(states.device) and torch.backends.mkldnn.is_available()
 
 
 def _layer(layer: Any, states: Float[Tensor, "rows length dim"]) -> Float[Tensor, "rows length dim"]:

@@ -290,11 +290,12 @@ def _encode(
 
 
 def _laid_out(
-    parts: Sequence[Float[Tensor, "_tokens dim"]], slots: Int[Tensor, " tokens"], size: int
+    parts: list[Float[Tensor, "_tokens dim"]], slots: Int[Tensor, " tokens"], size: int
 ) -> Float[Tensor, "size dim"]:
     """Put the tokens of all parts, one part after the other, into their slots; zeros stand in the others."""
     if torch.is_grad_enabled():
-        tokens = torch.cat(list(parts))
+        # Written in place part by part, each would have the whole gradient copied on the way back.
+        tokens = torch.cat(parts)
         return tokens.new_zeros(size, tokens.shape[-1]).index_copy(0, slots, tokens)
     laid = parts[0].new_zeros(size, parts[0].shape[-1])
     for part, places in zip(parts, slots.split([len(part) for part in parts]), strict=True):
