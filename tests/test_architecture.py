@@ -66,6 +66,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "tensors": [
         "compute",
+        "ahead",
         "memory",
         "rounded",
         "root_mean_square",

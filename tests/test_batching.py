@@ -76,8 +76,8 @@ def test_sorted_rows_of_equal_length_are_not_padded():
 
 
 def test_shorter_rows_go_apart_where_that_saves_more_than_a_chunk_costs():
-    def cut(lengths: list[int]) -> list[tuple[int, int]]:
-        return [(len(rows), width) for rows, width in sorted_chunks(lengths, max_chunk_tokens=10_000)]
+    def cut(lengths: list[int], most: int = 4096) -> list[tuple[int, int]]:
+        return [(len(rows), width) for rows, width in sorted_chunks(lengths, max_chunk_tokens=most)]
 
     # 12 rows padded from 48 to 64 would be 192 tokens, 17 rows 272; a chunk costs 256.
     assert cut([48] * 12 + [64] * 20) == [(32, 64)]
@@ -85,6 +85,9 @@ def test_shorter_rows_go_apart_where_that_saves_more_than_a_chunk_costs():
     # Of 4 x 96 and 10 x 64 tokens the larger sum is saved first, and of what is left the larger again.
     assert cut([48] * 4 + [80] * 6 + [144] * 2) == [(10, 80), (2, 144)]
     assert cut([48] * 40 + [80] * 6 + [144] * 2) == [(40, 48), (6, 80), (2, 144)]
+    # In chunks as a GPU likes them one more costs a sixteenth of the largest: here 4,096 tokens.
+    assert cut([48] * 256 + [64] * 20, most=65_536) == [(276, 64)]
+    assert cut([48] * 257 + [64] * 20, most=65_536) == [(257, 48), (20, 64)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from benchmarks.speed.rows import Options, Row
 
 ROOT = Path(__file__).parent.parent.parent
 LATEST = Path(__file__).parent.parent / "latest.json"
-GROUPS = ("score", "train", "memory", "student", "encode", "search", "ask")
+GROUPS = ("score", "train", "memory", "student", "encode", "search", "ask", "gpu")
 """Modules of this folder, each with ``measure``."""
 
 
@@ -71,7 +71,8 @@ def machine() -> str:
     if cpu.is_file():
         models = [line.split(":")[1] for line in cpu.read_text().splitlines() if line.startswith("model name")]
         name = models[0].strip() if models else name
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def table(rows: dict[str, Row]) -> str:

@@ -32,14 +32,25 @@ class ReaderShape:
 
 @cache
 def matrix_rate(
-    dtype: torch.dtype, *, clock: Callable[[], float] = time.perf_counter, size: int = 2048, repeats: int = 12
+    dtype: torch.dtype,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    size: int = 2048,
+    repeats: int = 12,
+    device: str = "cpu",
 ) -> float:
     """Return the operations per second of a large matrix product: the best of three sizes."""
     rates = []
     for rows in (size, 2 * size, 4 * size):
-        left, right = torch.randn(rows, size).to(dtype), torch.randn(size, size).to(dtype)
+        left, right = (torch.randn(lines, size, device=device).to(dtype) for lines in (rows, size))
+
+        def product(left: torch.Tensor = left, right: torch.Tensor = right) -> None:
+            left @ right
+            if device != "cpu":
+                torch.accelerator.synchronize()
+
         with torch.inference_mode():
-            seconds = best_seconds({"": lambda a=left, b=right: a @ b}, repeats=repeats, clock=clock)[""]
+            seconds = best_seconds({"": product}, repeats=repeats, clock=clock)[""]
         rates.append(2 * rows * size * size / seconds)
     return max(rates)
 

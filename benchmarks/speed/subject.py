@@ -5,6 +5,7 @@ The tokenizer has one token a word, so that lengths are exact; ours and the text
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def make_subject(
     tokens: tuple[int, int] = (90, 180),
     padded: int = 200,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> Subject:
     """Make questions with passages of random words, and say of which shape their reader is.
 
@@ -84,9 +86,10 @@ def make_subject(
         tokens: The shortest and the longest pair; every length between is as likely.
         padded: To how many tokens the textbook pads a pair.
         seed: Of words, lengths and weights.
+        sizes: Of the reader where it is not T5-small's.
     """
-    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 512}
-    config = T5Config(**(sizes if quick else {}), decoder_start_token_id=0)  # the library's defaults are T5-small
+    tiny = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 512}
+    config = T5Config(**(tiny if quick else sizes or {}), decoder_start_token_id=0)  # the library's defaults: T5-small
     draw = random.Random(seed)
     words = [*_SPECIAL, *(f"w{i}" for i in range(config.vocab_size - len(_SPECIAL)))]
 

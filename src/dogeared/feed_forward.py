@@ -1,10 +1,11 @@
-"""T5's feed-forward layers in few passes over memory, on a CPU.
+"""T5's feed-forward layers in few passes over memory.
 
 They are four times as wide as the rest of a small T5, and a pass over what is so wide takes a CPU a fifth to a half of
 the product before it. Everywhere the ReLU is written where its input lies, which is of no further use going forward or
 back. In bfloat16 it becomes a part of the product itself, and so does the addition to what goes around the layer where
 no gradient is wanted: oneDNN's products do both before they write (torch's ``mkldnn`` operators, which its compiler
-emits too). In float32 those products are slower than the plain ones, so they are left alone.
+emits too). In float32 those products are slower than the plain ones, so they are left alone. On a GPU the
+ReLU is a part of the product too (cuBLASLt's).
 
 Results with the ReLU are the library's to the bit; the fused addition rounds once where the library rounds twice. Other
 models are left alone, because there somebody else may still read what the ReLU was given.
@@ -51,24 +52,38 @@ def _is_wanted(layer: Any, states: Tensor) -> bool:
     """Say whether all that meets here is in bfloat16 already, and nobody else wants to see the parts."""
     dense = layer.DenseReluDense
     tensors = (states, dense.wi.weight, dense.wo.weight)
-    is_rounded = all(tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16 for tensor in tensors)
+    is_rounded = all(tensor.dtype == torch.bfloat16 for tensor in tensors)
     is_plain = type(dense.wi) is type(dense.wo) is nn.Linear
-    return is_rounded and is_plain and multiplies_bfloat16(states.device) and torch.backends.mkldnn.is_available()
+    if not (is_rounded and is_plain and multiplies_bfloat16(states.device)):
+        return False
+    return states.device.type == "cuda" or (states.device.type == "cpu" and torch.backends.mkldnn.is_available())
 
 
 def _layer(layer: Any, states: Float[Tensor, "rows length dim"]) -> Float[Tensor, "rows length dim"]:
     dense = layer.DenseReluDense
     wide = _RectifiedProduct.apply(layer.layer_norm(states), dense.wi.weight)
     assert isinstance(wide, Tensor)
-    if torch.is_grad_enabled() or layer.training:  # what trains may drop some of it, with or without gradients
+    # What trains may drop some of it, with or without gradients.
+    if torch.is_grad_enabled() or layer.training or states.device.type != "cpu":
         return states + layer.dropout(dense.wo(dense.dropout(wide)))
     return torch.ops.mkldnn._linear_pointwise(wide, states, dense.wo.weight, None, "add")
+
+
+def _rectified_on_cpu(states: Tensor, weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(states, weight, None, "relu", [], "")
+
+
+def _rectified_on_gpu(states: Tensor, weight: Tensor) -> Tensor:
+    no_bias = states.new_zeros(len(weight))
+    wide = torch.ops.aten._addmm_activation(no_bias, states.flatten(0, -2), weight.t())
+    return wide.view(*states.shape[:-1], len(weight))
 
 
 class _RectifiedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor) -> Tensor:
-        wide = torch.ops.mkldnn._linear_pointwise(states, weight, None, "relu", [], "")
+        on_cpu = states.device.type == "cpu"
+        wide = _rectified_on_cpu(states, weight) if on_cpu else _rectified_on_gpu(states, weight)
         ctx.save_for_backward(states, weight, wide)
         return wide
 

@@ -1,14 +1,16 @@
-"""T5's norm under bfloat16 on a CPU, in few passes over memory.
+"""T5's norm under bfloat16, in few passes over memory.
 
 The library's norm (a root mean square) goes up to float32 and makes five intermediate results of the size of its
 input, each kept for the backward pass. In a small reader that takes as long as half of the matrix products. Here the
 sum of squares is read off in one pass, in float32, and the backward pass is written out; what is kept is the input and
-one number a token. Outside of autocast to bfloat16, and on other devices, the library's own norm runs.
+one number a token. On a GPU torch's own kernel does all that at once. Outside of autocast to bfloat16 the library's own
+norm runs.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
@@ -37,14 +39,22 @@ _FAST: dict[type[nn.Module], type[nn.Module]] = {T5LayerNorm: _FastT5LayerNorm, 
 
 
 def _is_wanted(states: Tensor) -> bool:
-    is_rounded = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return is_rounded and states.device.type == "cpu"
+    kind = states.device.type
+    is_rounded = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    return is_rounded and (kind == "cpu" or states.dtype == torch.bfloat16)
 
 
 def _norm(states: Tensor, norm: Any) -> Tensor:
+    if states.device.type != "cpu":
+        return _in_one_kernel(states, norm)
     normed = _RootMeanSquare.apply(states, norm.weight, norm.variance_epsilon)
     assert isinstance(normed, Tensor)
     return normed
+
+
+def _in_one_kernel(states: Tensor, norm: Any) -> Tensor:
+    with torch.autocast(states.device.type, enabled=False):
+        return F.rms_norm(states, norm.weight.shape, norm.weight.to(states.dtype), norm.variance_epsilon)
 
 
 class _RootMeanSquare(torch.autograd.Function):

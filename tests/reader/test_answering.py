@@ -30,7 +30,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> FusionInDecoder:
 def test_each_question_gets_the_answer_it_gets_alone(
     reader: FusionInDecoder, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(answering, "questions_per_batch", lambda settings: size)
+    monkeypatch.setattr(answering, "questions_per_batch", lambda settings, device: size)
     readings = tiny_readings(tmp_path)
     alone = [reader.generate(reader.batch([q.text], [readings.passages(i)])) for i, q in enumerate(readings.questions)]
     answers = answer_questions(reader, readings, precision="fp32")
@@ -79,4 +79,5 @@ def test_progress_is_told_in_questions(reader: FusionInDecoder, tmp_path: Path):
 )
 def test_memory_bounds_how_many_are_read_at_once(num_passages: int, max_length_tokens: int, expected: int):
     settings = ReaderSettings(num_passages=num_passages, max_length_tokens=max_length_tokens)
-    assert questions_per_batch(settings) == expected
+    assert questions_per_batch(settings, torch.device("cpu")) == expected
+    assert questions_per_batch(settings, torch.device("cuda")) >= expected

@@ -4,8 +4,10 @@ import itertools
 import json
 import logging
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +219,15 @@ def test_building_and_retrieving_show_no_progress_bar(capfd, caplog):
 def test_importing_loads_no_torch():
     program = "import sys, dogeared.retrieval.bm25; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_jax_is_left_alone(tmp_path: Path):
+    """Where it is installed, bm25s would import it, and a GPU's memory would be gone."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("")
+    (tmp_path / "jax" / "lax.py").write_text("raise SystemExit('jax was imported')")
+    code = "import sys, dogeared.retrieval.bm25; assert 'jax' not in sys.modules; import jax; print(jax.__file__)"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) in done.stdout

@@ -102,7 +102,7 @@ class AnswerLikelihoods:
         """Yield for each question its number, its likelihoods by passage and token, and those of closed book."""
         self.reader.eval()
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(questions_per_batch(self.reader.settings)):
+            for part in readings.batches(questions_per_batch(self.reader.settings, self.reader.device)):
                 yield from zip(part, *self._of_batch(readings, part), strict=True)
                 progress.advance(len(part))
 

@@ -37,7 +37,7 @@ class PassagePosterior:
         """Judge the passages of every question, in the order of the questions."""
         self.reader.eval()
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(questions_per_batch(self.reader.settings)):
+            for part in readings.batches(questions_per_batch(self.reader.settings, self.reader.device)):
                 batch = self.reader.batch(
                     [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
                 )

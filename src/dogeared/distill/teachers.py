@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 
+from dogeared.ahead import ahead
 from dogeared.batching import IGNORED_LABEL, ReaderBatch
 from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.readings import Readings
@@ -71,25 +72,30 @@ class CrossAttention:
     def _judge(self, readings: Readings) -> Iterator[PassageRelevance]:
         keep_freed_memory()
         self.reader.eval()
-        size = questions_per_batch(self.reader.settings)
-        if self.aggregation.output_tokens != "first":
+        device = self.reader.device
+        size = questions_per_batch(self.reader.settings, device)
+        if self.aggregation.output_tokens == "first":
+            size *= 1 if device.type == "cpu" else 2  # no keys are made, and the step of a decoder is long for a GPU
+        else:
             size = max(1, size // self.reader.settings.max_answer_tokens)  # what is recorded grows with the answer
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(size):
-                texts, found = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
-                answers = (
-                    [readings.questions[i].taught_answers[0] for i in part]
-                    if self.aggregation.output_tokens == "given"
-                    else None
-                )
-                counted = text_tokens(self.reader, texts, found) if self.aggregation.input_tokens == "passage" else None
-                values = self.of_batch(self.reader.batch(texts, found, answers=answers), counted=counted).tolist()
+            parts = ahead(lambda part: (part, *self._batch(readings, part)), readings.batches(size), device=device)
+            for part, batch, counted in parts:
+                values = self.of_batch(batch, counted=counted).tolist()
                 for index, row in zip(part, values, strict=True):
                     ids = readings.passage_ids(index)
                     yield PassageRelevance(
                         question_id=readings.questions[index].id, passage_ids=ids, relevance=tuple(row[: len(ids)])
                     )
                 progress.advance(len(part))
+
+    def _batch(self, readings: Readings, part: range) -> tuple[ReaderBatch, Bool[torch.Tensor, "batch length"] | None]:
+        """Tokenize questions with their passages, and mark the tokens that count where not all do."""
+        texts, found = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
+        is_given = self.aggregation.output_tokens == "given"
+        answers = [readings.questions[i].taught_answers[0] for i in part] if is_given else None
+        counted = text_tokens(self.reader, texts, found) if self.aggregation.input_tokens == "passage" else None
+        return self.reader.batch(texts, found, answers=answers), counted
 
     @torch.inference_mode()
     def of_batch(

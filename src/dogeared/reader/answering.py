@@ -5,6 +5,8 @@ Answering needs the passages that each question shall be answered from; it does 
 
 from collections.abc import Sequence
 
+import torch
+
 from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.readings import Readings
 from dogeared.progress import bar
@@ -15,12 +17,13 @@ from dogeared.records import Passage
 
 __all__ = ["answer_questions", "questions_per_batch"]
 
-_TOKENS_AT_ONCE = 65_536
+_TOKENS_AT_ONCE, _TOKENS_AT_ONCE_ON_CPU = 131_072, 65_536
 
 
-def questions_per_batch(settings: ReaderSettings) -> int:
+def questions_per_batch(settings: ReaderSettings, device: torch.device) -> int:
     """Return how many questions with all their passages are run at once, so that memory stays bounded."""
-    return max(1, _TOKENS_AT_ONCE // (max(1, settings.num_passages) * settings.max_length_tokens))
+    at_once = _TOKENS_AT_ONCE_ON_CPU if device.type == "cpu" else _TOKENS_AT_ONCE
+    return max(1, at_once // (max(1, settings.num_passages) * settings.max_length_tokens))
 
 
 def answer_questions(reader: Reader, readings: Readings, *, precision: Precision = "auto") -> list[str]:
@@ -29,7 +32,7 @@ def answer_questions(reader: Reader, readings: Readings, *, precision: Precision
     reader.eval()
     answers: list[str] = []
     with bar("answer questions", total=len(readings), unit="questions") as progress:
-        for part in readings.batches(questions_per_batch(reader.settings)):
+        for part in readings.batches(questions_per_batch(reader.settings, reader.device)):
             texts, passages = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
             with autocast(precision, reader.device):
                 answers += [answer.strip() for answer in _answer(reader, texts, passages)]

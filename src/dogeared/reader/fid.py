@@ -53,7 +53,7 @@ __all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_toke
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 16_384, 4_096  # what so few tokens leave behind stays in a CPU's cache
+_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 65_536, 4_096  # what so few tokens leave behind stays in a CPU's cache
 
 
 class ReaderSettings(Settings):

@@ -9,24 +9,44 @@ Source: Robertson and Zaragoza 2009; variants as in Kamphuis et al. 2020; bm25s 
 
 import json
 import logging
+import sys
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
-import bm25s
 import numpy as np
 import regex
 import Stemmer
-from bm25s.stopwords import STOPWORDS_EN
 from pydantic import Field, ValidationError
 
 from dogeared.errors import ArtifactError, DataError
 from dogeared.records import Passage, Question, Ranking
 from dogeared.settings import Settings
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Let a library look as if it were not installed for the time of the block; not one that is in use already."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = cast(Any, None)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+# Where jax is installed bm25s imports it, for something that is not used here, and jax then keeps three quarters of a
+# GPU's memory for itself.
+with _hidden("jax"):
+    import bm25s
+    from bm25s.stopwords import STOPWORDS_EN
 
 __all__ = ["STOP_WORDS", "BM25Retriever", "BM25Settings", "best_rows", "check_indexed"]
 

@@ -57,7 +57,7 @@ __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_TOKENS = 4_096
+_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 32_768, 4_096
 """Texts of a chunk are padded to its longest; what so few tokens leave behind stays in a CPU's cache."""
 _OWN_FILE = "dogeared.json"
 _PLAIN_PROMPTS: Mapping[str, str | None] = {"query": "question: ", "document": "title: "}
@@ -197,17 +197,22 @@ class DualEncoder(nn.Module):
         return self
 
     def query_chunks(
-        self, questions: Sequence[str], *, max_chunk_tokens: int = _CHUNK_TOKENS
+        self, questions: Sequence[str], *, max_chunk_tokens: int | None = None
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize questions."""
-        return feature_chunks(self.model, list(questions), task="query", max_chunk_tokens=max_chunk_tokens)
+        size = self._chunk_tokens(max_chunk_tokens)
+        return feature_chunks(self.model, list(questions), task="query", max_chunk_tokens=size)
 
     def passage_chunks(
-        self, passages: Sequence[Passage], *, max_chunk_tokens: int = _CHUNK_TOKENS
+        self, passages: Sequence[Passage], *, max_chunk_tokens: int | None = None
     ) -> tuple[FeatureChunk, ...]:
         """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens."""
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
-        return feature_chunks(self.model, texts, task="document", max_chunk_tokens=max_chunk_tokens)
+        size = self._chunk_tokens(max_chunk_tokens)
+        return feature_chunks(self.model, texts, task="document", max_chunk_tokens=size)
+
+    def _chunk_tokens(self, asked: int | None) -> int:
+        return asked or (_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS)
 
     def rounded_weights(self) -> dict[str, Tensor]:
         """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on, on a CPU."""

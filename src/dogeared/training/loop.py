@@ -25,6 +25,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from pydantic import Field
 from torch import nn
 
+from dogeared.ahead import Ahead
 from dogeared.compute import Precision, autocast, keep_freed_memory, release_freed_memory
 from dogeared.errors import TrainingError
 from dogeared.memory import explain_exhaustion
@@ -160,12 +161,14 @@ def train(
         finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
         open_curve(folder, done=state.step, settings=dumped, is_main=accelerator.is_main_process) as curve,
+        Ahead(batches_of_step, device=accelerator.device) as making,
     ):
         while state.step < settings.steps:
             model.train()
             with explain_exhaustion(f"{name}: step {state.step + 1}", advice=LESS_MEMORY):
+                batches = making.take(state.step, then=state.step + 1 if state.step + 1 < settings.steps else None)
                 loss, bad, updated = _step(
-                    accelerator, prepared, optimizer, scaler, batches_of_step(state.step), settings, state.step, seed
+                    accelerator, prepared, optimizer, scaler, batches, settings, state.step, seed
                 )
             if not math.isfinite(loss):
                 ids = [] if ids_of_step is None else ids_of_step(state.step)
@@ -188,6 +191,7 @@ def train(
             values = {"loss": loss, "learning_rate": settings.learning_rate * _rate_factor(settings, state.step - 1)}
             measured = False
             if evaluate is not None and _is_due(state.step, settings):
+                making.settle()
                 values["dev"] = _measure(accelerator, model, evaluate, state, folder)
                 measured = True
             if curve is not None:
@@ -204,6 +208,7 @@ def train(
         logger.warning(text, name, len(state.skipped), settings.steps)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
+    release_freed_memory()
     if state.best_step is not None:
         load_best(folder, model=model, step=state.best_step)
     model.eval()

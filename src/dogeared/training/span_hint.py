@@ -94,9 +94,9 @@ def hinted_batch(
         tokenizer: The reader's.
         answers: All answers of each question; those that are not found word for word give no hint.
     """
-    token_ids = fused_token_ids(batch)
-    starts = torch.zeros_like(batch.plan.mask)
-    ends = torch.zeros_like(batch.plan.mask)
+    token_ids = fused_token_ids(batch).cpu()  # many small questions, which a GPU answers no faster
+    starts = torch.zeros_like(batch.plan.mask, device="cpu")
+    ends = torch.zeros_like(starts)
     for row, texts in enumerate(answers):
         for text in texts:
             wanted = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]).to(token_ids)
@@ -104,7 +104,8 @@ def hinted_batch(
                 found = (token_ids[row].unfold(0, len(wanted), 1) == wanted).all(dim=1).nonzero().squeeze(1)
                 starts[row, found] = True
                 ends[row, found + len(wanted) - 1] = True
-    return HintedBatch(reading=batch, starts=starts, ends=ends)
+    device = batch.plan.mask.device
+    return HintedBatch(reading=batch, starts=starts.to(device), ends=ends.to(device))
 
 
 def fused_token_ids(batch: ReaderBatch) -> Int[Tensor, "batch length"]:

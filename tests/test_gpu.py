@@ -1,0 +1,128 @@
+"""What is done differently on a GPU: the parts on the CPU, against the plain way; the whole where there is a GPU."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+from dogeared import attention, feed_forward, root_mean_square
+from dogeared.compute import autocast
+from dogeared.distill.teachers import CrossAttention
+from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.rounded import round_between
+from dogeared.training.loop import LoopSettings, train
+from tiny_readers import PASSAGES, QUESTIONS, tiny_reader, tiny_readings
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+FEW = [PASSAGES[:2], PASSAGES[2:3], PASSAGES[1:]]
+
+
+@pytest.mark.parametrize("length", [8, 13])
+@pytest.mark.parametrize("masked", [None, "where", "added"])
+def test_attention_with_a_bias_is_that_of_a_loop_and_so_are_its_gradients(length, masked):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, length, 8) for _ in range(3)] + [torch.randn(1, 3, length, length)]
+    where = (torch.arange(length) < torch.tensor([length, 5])[:, None])[:, None, None].expand(2, 1, length, length)
+    added = torch.zeros(where.shape).masked_fill(~where, torch.finfo(torch.float32).min)
+    mask = {None: None, "where": where, "added": added}[masked]
+
+    def run(fast: bool) -> list[torch.Tensor]:
+        query, key, value, bias = leaves = [one.clone().requires_grad_() for one in inputs]
+        if fast:
+            module = nn.Identity()
+            module.is_causal = False
+            attended, _ = attention._attend_on_gpu(module, query, key, value, mask, bias, scaling=0.25)
+        else:
+            scores = query @ key.transpose(-1, -2) * 0.25 + bias + (0 if mask is None else added)
+            attended = (scores.softmax(-1) @ value).transpose(1, 2)
+        (attended * torch.linspace(-1, 1, 8)).sum().backward()
+        return [attended.detach(), *(leaf.grad for leaf in leaves)]
+
+    for got, expected in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mask_and_bias_are_put_together_once_with_rows_in_steps_of_eight():
+    bias, where = torch.randn(1, 2, 13, 13, requires_grad=True) * 1, torch.rand(3, 1, 13, 13) > 0.2
+    first, second = (attention._together(where, bias, for_gpu=torch.float32) for _ in range(2))
+    assert first is second
+    assert first.shape == (3, 2, 13, 13)
+    assert first.stride() == (2 * 13 * 16, 13 * 16, 16, 1)
+    assert attention._together(None, bias, for_gpu=torch.float32).stride()[2:] == (16, 1)
+    del bias
+    assert attention._last_mask is None
+
+
+def test_a_rectified_product_is_that_of_two_steps():
+    torch.manual_seed(0)
+    states, weight = torch.randn(2, 5, 16), torch.randn(24, 16)
+    got = feed_forward._rectified_on_gpu(states, weight)
+    torch.testing.assert_close(got, (states @ weight.T).relu(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_in_one_kernel_are_the_librarys(dtype):
+    torch.manual_seed(0)
+    states = torch.randn(3, 4, 16).to(dtype)
+    exact = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    of_t5, plain = T5LayerNorm(16), nn.Sequential(nn.LayerNorm(16))
+    for norm in (of_t5, plain[0]):
+        nn.init.normal_(norm.weight)
+    expected = plain(states.float())
+    round_between(plain)
+    torch.testing.assert_close(plain[0].in_one_kernel(states).float(), expected, **exact)
+    got = root_mean_square._in_one_kernel(states, of_t5)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), of_t5(states.float()), **exact)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("kind", ["t5", "mt5", "bart", "bert2bert"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_relevance_and_gradients_are_those_of_the_cpu(kind, precision, tmp_path):
+    exact = {"rtol": 1e-3, "atol": 1e-3} if precision == "fp32" else {"rtol": 5e-2, "atol": 5e-2}
+    found = {}
+    for device in ("cpu", "cuda"):
+        reader = tiny_reader(kind, tmp_path / device, num_passages=4).to(device)
+        kept = precision if device == "cuda" else "fp32"
+        readings = tiny_readings(tmp_path / f"corpus-{device}")
+        relevance = [torch.tensor(one.relevance) for one in CrossAttention(reader, precision=kept).relevance(readings)]
+        with autocast(kept, reader.device):
+            loss = reader(reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"]))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten().cpu() for p in reader.parameters() if p.grad is not None])
+        found[device] = (relevance, loss.detach().cpu(), gradient)
+    for got, expected in zip(found["cuda"][0], found["cpu"][0], strict=True):
+        torch.testing.assert_close(got, expected, **exact)
+    torch.testing.assert_close(found["cuda"][1], found["cpu"][1], **exact)
+    got, expected = found["cuda"][2], found["cpu"][2]
+    assert (got - expected).norm() < (1e-3 if precision == "fp32" else 0.05) * expected.norm()
+
+
+@on_a_gpu
+def test_vectors_are_those_of_the_cpu(tiny_models):
+    found = []
+    for device, precision in (("cpu", "fp32"), ("cuda", "bf16")):
+        encoder = DualEncoder.load(RetrieverSettings(model=str(tiny_models / "encoder"))).to(device).eval()
+        chunks = tuple(chunk.to(encoder.device) for chunk in encoder.query_chunks(QUESTIONS))
+        with torch.inference_mode(), autocast(precision, encoder.device):
+            found.append(encoder.embed(chunks).cpu())
+    assert torch.cosine_similarity(*found).min() > 0.99
+
+
+@on_a_gpu
+def test_a_training_made_ahead_is_the_same_as_one_that_is_not(tmp_path):
+    def losses(name: str) -> list[float]:
+        reader = tiny_reader("t5", tmp_path / name, num_passages=4)
+        return train(
+            reader,
+            lambda step: [reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"])],
+            LoopSettings(steps=4, learning_rate=1e-3, dropout=0.0),
+            seed=0,
+            folder=tmp_path / f"{name}-work",
+            name="train",
+        ).losses
+
+    first = losses("one")
+    assert first[-1] < first[0]
+    assert first == pytest.approx(losses("two"), rel=1e-3)
