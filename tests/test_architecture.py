@@ -73,6 +73,7 @@ LAYERS: dict[str, list[str]] = {
         "feed_forward",
         "cheap_dropout",
         "attention",
+        "pairs",
         "batching",
     ],
     "the two models": [

@@ -15,7 +15,7 @@ from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.speed.subject import Subject
-from dogeared.batching import PASSAGE_TEMPLATE
+from dogeared.pairs import PASSAGE_TEMPLATE
 
 __all__ = ["Textbook"]
 

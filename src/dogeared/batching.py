@@ -5,7 +5,7 @@ length and cut into chunks of about equal length, so that little is padded. With
 place of every real token in the long sequence that the decoder of its question attends to. Nothing is padded between
 passages there.
 
-This module knows templates and tokenizers. It does not know files, models or devices.
+How pairs become tokens is not here (``pairs.py``), nor are files, models and devices.
 
 Axes, here and in the whole package: ``batch`` (questions), ``passages``, ``pairs`` (question with passage), ``length``
 (input tokens), ``output`` (output tokens), ``layers``, ``heads``, ``dim``, ``vocab``.
@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from dogeared.cuts import count_cuts
+from dogeared.pairs import TokenIds, pair_tokens
 from dogeared.records import Passage
 
 __all__ = [
@@ -40,9 +42,6 @@ __all__ = [
 
 IGNORED_LABEL = -100
 """The label of padding, which no cross-entropy of torch counts."""
-
-QUESTION_TEMPLATE = "question: {question}"
-PASSAGE_TEMPLATE = "question: {question} title: {title} context: {text}"
 
 _ALIGNMENT, _SHORT = 16, 32
 _CHUNK_COST, _CHUNK_COST_SHARE = 256, 16
@@ -143,12 +142,7 @@ def reader_batch(
         max_answer_tokens: Longer answers are cut at their end.
         max_chunk_tokens: How many tokens, padding included, are encoded at once; bounds memory, never changes results.
     """
-    texts: list[str] = []
-    for question, found in zip(questions, passages, strict=True):
-        texts += [PASSAGE_TEMPLATE.format(question=question, title=p.title, text=p.text) for p in found]
-        if not found:
-            texts.append(QUESTION_TEMPLATE.format(question=question))
-    rows: list[list[int]] = tokenizer(texts, truncation=True, max_length=max_length_tokens)["input_ids"]
+    rows = pair_tokens(tokenizer, questions, passages, max_length_tokens=max_length_tokens)
     count_cuts("reader.max_length_tokens", max_length_tokens, map(len, rows))
     return batch_of_rows(
         rows,
@@ -161,7 +155,7 @@ def reader_batch(
 
 
 def batch_of_rows(
-    token_ids: Sequence[Sequence[int]],
+    token_ids: Sequence[TokenIds],
     num_passages: Sequence[int],
     *,
     labels: Int[Tensor, "batch output"] | None = None,
@@ -200,7 +194,7 @@ def batch_of_rows(
 
 
 def chunk_rows(
-    token_ids: Sequence[Sequence[int]],
+    token_ids: Sequence[TokenIds],
     *,
     pad_token_id: int,
     max_length_tokens: int | None = None,
@@ -272,10 +266,14 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return end if isinstance(end, int) else None
 
 
-def _padded(token_ids: Sequence[Sequence[int]], *, rows: Sequence[int], width: int, pad_token_id: int) -> TokenChunk:
-    padded = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in token_ids])
+def _padded(token_ids: Sequence[TokenIds], *, rows: Sequence[int], width: int, pad_token_id: int) -> TokenChunk:
+    padded = np.full((len(token_ids), width), pad_token_id)
+    for line, row in zip(padded, token_ids, strict=True):
+        line[: len(row)] = row
     lengths = torch.tensor([len(row) for row in token_ids])
-    return TokenChunk(token_ids=padded, mask=torch.arange(width) < lengths[:, None], rows=torch.tensor(rows))
+    return TokenChunk(
+        token_ids=torch.from_numpy(padded), mask=torch.arange(width) < lengths[:, None], rows=torch.tensor(rows)
+    )
 
 
 def _fusion_plan(

@@ -6,9 +6,9 @@ The result is a folder to give as ``reader.model``: every round's fresh reader t
 import random
 from pathlib import Path
 
-from dogeared.batching import PASSAGE_TEMPLATE
 from dogeared.compute import default_device
 from dogeared.data.corpus import Corpus
+from dogeared.pairs import PASSAGE_TEMPLATE
 from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.making import Facts, make_from, work_folder

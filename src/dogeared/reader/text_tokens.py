@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from dogeared.batching import PASSAGE_TEMPLATE, QUESTION_TEMPLATE
 from dogeared.errors import ModelError
+from dogeared.pairs import PASSAGE_TEMPLATE, QUESTION_TEMPLATE
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 
-from dogeared.batching import IGNORED_LABEL, PASSAGE_TEMPLATE
+from dogeared.batching import IGNORED_LABEL
 from dogeared.compute import Precision, autocast
 from dogeared.distill.relevance import Aggregation
 from dogeared.distill.teachers import fused_relevance, written_labels
+from dogeared.pairs import PASSAGE_TEMPLATE
 from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.reader.extractive import ExtractiveReader
 from dogeared.reader.fid import FusedStates, FusionInDecoder
