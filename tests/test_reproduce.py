@@ -1,12 +1,15 @@
 """The benchmark that fills the tables of docs/results.md: its runs, on tiny models, and how it writes them down."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from benchmarks.reproduce.runs import Laboratory, Values, before_teaching
 from benchmarks.reproduce.show import insert, render
 from benchmarks.reproduce.tables import TABLES, Row, Table
+
+from dogeared.locks import hold
 
 TINY = Table(
     title="Tiny",
@@ -62,6 +65,25 @@ def test_the_settings_of_every_row_are_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_who_wants_what_another_process_makes_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only for that: what has another name can be made meanwhile."""
+    monkeypatch.setattr("benchmarks.reproduce.runs._PATIENCE_SECONDS", 0.01)
+    laboratory = Laboratory(out=tmp_path, data=tmp_path, student="student", sizes={})
+    entered = threading.Event()
+
+    def want() -> None:
+        with laboratory._alone("run-1"):
+            entered.set()
+
+    with hold(tmp_path / "locks" / "run-1"):
+        waiting = threading.Thread(target=want)
+        waiting.start()
+        with laboratory._alone("run-2"):
+            assert not entered.wait(0.2)
+    waiting.join(10)
+    assert entered.is_set()
+
+
 def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
     """Whole, on the demo's models: two losses share everything up to the student; cuts and hybrids are measured."""
     from dogeared.data.encyclopedia import generate, write_encyclopedia

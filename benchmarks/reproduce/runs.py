@@ -1,18 +1,23 @@
 """Do the runs behind a table: a sample of questions, what is trained before, and one ordinary run for each line.
 
 Everything is a finished artifact that a later call finds, and runs that have steps in common share them, so that a call
-that was interrupted goes on, and a second table costs what it adds.
+that was interrupted goes on, and a second table costs what it adds. Several tables may be filled at once: where two
+processes want the same, one waits for the other.
 """
 
 import json
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reproduce.tables import PREPARED, Row
 from dogeared.api import run_experiment
 from dogeared.artifacts import MANIFEST, fingerprint
+from dogeared.errors import ArtifactError
+from dogeared.locks import hold
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import Experiment, load_experiment
 from dogeared.pipeline.dataset import prepare_data
@@ -32,6 +37,7 @@ Values = dict[str, dict[str, float]]
 
 _OF_TEACHING = ("teacher.", "relevance.", "retriever_training.")
 _OF_READER = "teacher.kind=passage_posterior"  # a reader that marks spans can have none that looks at a decoder
+_PATIENCE_SECONDS = 1.0
 _BASE = Path(__file__).with_name("base.toml")
 
 
@@ -75,10 +81,9 @@ class Laboratory:
 
     def prepare(self, rows: Sequence[Row]) -> None:
         """Draw the sample, make the reader's start, and train what the settings of these rows name."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._draw_questions()
         data, experiment = self.out / "data", self.experiment(())
-        with share(self.out / "store"):
+        with self._alone("prepare"), share(self.out / "store"):
+            self._draw_questions()
             prepare_data(data, questions=self.questions, passages=self.data / "passages.jsonl")
             pretrain_reader(self.out / "reader", data=data, experiment=self._of_student("reader.model"))
             named = {name for name in PREPARED for row in rows if any(f"{{{name}}}" in one for one in row.settings)}
@@ -101,14 +106,14 @@ class Laboratory:
         name = fingerprint([*row.settings])[:8]
         folder = RunFolder(self.out / "runs" / f"{name}-{seed}")
         experiment = self.experiment(row.settings, seed=seed)
-        run_experiment(
-            experiment,
-            questions=self.questions,
-            passages=self.data / "passages.jsonl",
-            out=folder.path,
-            share=self.out / "store",
-        )
-        with share(self.out / "store"):
+        with self._alone(f"run-{name}-{seed}"), share(self.out / "store"):
+            run_experiment(
+                experiment,
+                questions=self.questions,
+                passages=self.data / "passages.jsonl",
+                out=folder.path,
+                share=self.out / "store",
+            )
             if row.part.startswith("cut/"):
                 _cut(folder, experiment, by=row.part.removeprefix("cut/"))
             elif row.part.startswith("hybrid/round-"):
@@ -124,7 +129,7 @@ class Laboratory:
         line = RunFolder(self.out / "lines" / f"{name}-{seed}")
         experiment, data, before, here = self.experiment(row.settings, seed=seed), run.data, run.round(0), line.round(1)
         told = {"data": data, "experiment": experiment}
-        with share(self.out / "store"):
+        with self._alone(f"line-{name}-{seed}"), share(self.out / "store"):
             steps.score_passages(here.relevance, ranking=before.ranking, reader=before.reader, splits=["train"], **told)
             steps.train_retriever(
                 here.retriever, relevance=here.relevance, start=run.untouched.retriever, round_number=1, **told
@@ -138,9 +143,10 @@ class Laboratory:
 
     def _retrieve(self, row: Row, *, seed: int) -> Values:
         """Measure the first retrieval of a row, or its untouched student, which no reader has a part in."""
-        line = RunFolder(self.out / "lines" / f"{fingerprint([*row.settings])[:8]}-{seed}")
+        name = fingerprint([*row.settings])[:8]
+        line = RunFolder(self.out / "lines" / f"{name}-{seed}")
         experiment = self.experiment(row.settings, seed=seed)
-        with share(self.out / "store"):
+        with self._alone(f"line-{name}-{seed}"), share(self.out / "store"):
             prepare_data(line.data, questions=self.questions, passages=self.data / "passages.jsonl")
             measure_untouched(line, experiment)
             first_retrieval(line, experiment)
@@ -154,6 +160,18 @@ class Laboratory:
                 experiment=experiment,
             )
         return _read(line.path / row.part / "measures" / "predictions.jsonl")
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Wait until no other process makes what has this name, and keep it from them for the time of the block."""
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(hold(self.out / "locks" / name))
+                    break
+                except ArtifactError:
+                    time.sleep(_PATIENCE_SECONDS)
+            yield
 
     def _of_student(self, key: str) -> Experiment:
         return self.experiment((f"{key}={self.student}",))
