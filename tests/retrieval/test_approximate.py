@@ -12,11 +12,11 @@ from dogeared.retrieval.dense import open_index, reuse_vectors
 from dogeared.retrieval.index import ExactIndex
 from dogeared.retrieval.vectors import StoredVectors
 
-NUM, DIM = 4_000, 32
+NUM, DIM = 4_000, 8  # few numbers a vector: training takes a time for each
 
 
 def settings(kind, **changes):
-    return IndexSettings(kind=kind, exact_below=1_000, bytes_per_vector=16, **changes)
+    return IndexSettings(kind=kind, exact_below=1_000, bytes_per_vector=4, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_an_index_goes_where_its_vectors_go(tmp_path, vectors):
 def test_faults_are_told(tmp_path, vectors, monkeypatch):
     pytest.importorskip("faiss")
     stored(tmp_path, vectors[:1_100])
-    with pytest.raises(ConfigError, match="expected a divisor of 32"):
+    with pytest.raises(ConfigError, match="expected a divisor of 8"):
         build_approximate(tmp_path, IndexSettings(kind="ivfpq", exact_below=1_000))
     build_approximate(tmp_path, settings("hnsw"))
     whole = (tmp_path / APPROXIMATE_FILE).read_bytes()
@@ -102,7 +102,7 @@ def test_faults_are_told(tmp_path, vectors, monkeypatch):
         ApproximateIndex.open(tmp_path, settings("hnsw"))
     (tmp_path / APPROXIMATE_FILE).write_bytes(whole)
     stored(tmp_path, vectors[:1_099])
-    with pytest.raises(ArtifactError, match="1100 vectors of length 32 in the index, 1099 of 32"):
+    with pytest.raises(ArtifactError, match="1100 vectors of length 8 in the index, 1099 of 8"):
         ApproximateIndex.open(tmp_path, settings("hnsw"))
     real = builtins.__import__
 
