@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from dogeared.errors import ModelError
 from dogeared.reader import cross_attention
 from dogeared.reader.cross_attention import record_cross_attention
-from dogeared.reader.fid import FusedStates, FusionInDecoder
+from dogeared.reader.fid import FusedStates, FusionInDecoder, _without_logits
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader
 
 FOUND = [PASSAGES[:3], [], PASSAGES[3:4]]
@@ -219,3 +219,19 @@ def test_a_single_query_needs_no_keys(reader, precision):
     after = reader.first_step(fused)
     torch.testing.assert_close(after, reader.first_step(fused), rtol=0.0, atol=0.0)
     assert not [part for part in reader.model.modules() if type(part).__name__ == "_LeftOut"]
+
+
+def test_looking_records_the_first_step_and_leaves_the_head_as_it_was(reader: FusionInDecoder):
+    fused = reader.fuse(reader.batch(QUESTIONS[:2], [PASSAGES[:3], PASSAGES[3:4]]))
+    names = [name for name, _ in reader.model.named_modules()]
+    scores = []
+    for run in (reader.first_step, reader.look):
+        with torch.inference_mode(), record_cross_attention(reader.model) as record:
+            run(fused)
+        scores.append(record.scores())
+    assert torch.equal(*scores)
+    assert [name for name, _ in reader.model.named_modules()] == names
+    with pytest.raises(ZeroDivisionError), _without_logits(reader.model):
+        assert not reader.first_step(fused).any()
+        raise ZeroDivisionError
+    assert reader.first_step(fused).any()

@@ -11,7 +11,7 @@ Source: Izacard and Grave 2021, section 3.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -80,8 +80,10 @@ class CrossAttention:
             size = max(1, size // self.reader.settings.max_answer_tokens)  # what is recorded grows with the answer
         with bar("score passages", total=len(readings), unit="questions") as progress:
             parts = ahead(lambda part: (part, *self._batch(readings, part)), readings.batches(size), device=device)
+            with autocast(self.precision, device):
+                weights = self.reader.rounded_weights()
             for part, batch, counted in parts:
-                values = self.of_batch(batch, counted=counted).tolist()
+                values = self.of_batch(batch, counted=counted, weights=weights).tolist()
                 for index, row in zip(part, values, strict=True):
                     ids = readings.passage_ids(index)
                     yield PassageRelevance(
@@ -99,13 +101,22 @@ class CrossAttention:
 
     @torch.inference_mode()
     def of_batch(
-        self, batch: ReaderBatch, *, counted: Bool[torch.Tensor, "batch length"] | None = None
+        self,
+        batch: ReaderBatch,
+        *,
+        counted: Bool[torch.Tensor, "batch length"] | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> Float[torch.Tensor, "batch passages"]:
-        """Return the relevance of the passages of one batch, one row a question, minus infinity where there is none."""
+        """Return the relevance of the passages of one batch, one row a question, minus infinity where there is none.
+
+        Args:
+            batch: The questions with their passages.
+            counted: Which input tokens count where not all do.
+            weights: As ``FusionInDecoder.fuse`` takes them.
+        """
         with autocast(self.precision, self.reader.device):
-            return fused_relevance(
-                self.reader, self.reader.fuse(batch), self.aggregation, labels=batch.labels, counted=counted
-            )
+            fused = self.reader.fuse(batch, weights)
+            return fused_relevance(self.reader, fused, self.aggregation, labels=batch.labels, counted=counted)
 
 
 def fused_relevance(
@@ -137,7 +148,7 @@ def fused_relevance(
     is_single = (first_only or labels is None) and aggregation.quantity != "probability_times_value_norm"
     with record_cross_attention(reader.model, single_query=is_single) as record:
         if first_only or labels is None:
-            reader.first_step(fused)
+            reader.look(fused)
         else:
             reader.decode(fused, reader.decoder_inputs(labels))
     if aggregation.num_last_layers > len(record.layers):

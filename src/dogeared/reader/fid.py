@@ -13,8 +13,8 @@ EACL 2021.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -45,7 +45,7 @@ from dogeared.feed_forward import use_fast_feed_forward
 from dogeared.models import forget_last_call, resolve_model
 from dogeared.reader.absorbed import making_few_keys
 from dogeared.records import Passage
-from dogeared.root_mean_square import use_fast_norms
+from dogeared.root_mean_square import fold_norms, use_fast_norms
 from dogeared.rounded import call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
@@ -194,10 +194,24 @@ class FusionInDecoder(nn.Module):
             max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
         ).to(self.device)
 
-    def fuse(self, batch: ReaderBatch) -> FusedStates:
-        """Encode every pair apart and lay the states of each question one after the other."""
+    def rounded_weights(self) -> dict[str, Tensor]:
+        """Return what ``fuse`` may use for many batches without gradients; nothing where autocast to bfloat16 is off."""
+        with torch.no_grad():
+            encoder = self.model.get_encoder()
+            images = rounded_weights(encoder)
+            fold_norms(encoder, images)
+        return images
+
+    def fuse(self, batch: ReaderBatch, weights: Mapping[str, Tensor] | None = None) -> FusedStates:
+        """Encode every pair apart and lay the states of each question one after the other.
+
+        Args:
+            batch: The questions with their passages.
+            weights: From ``rounded_weights``, since when no weight has changed; without gradients only.
+        """
         encoder = self.model.get_encoder()
-        weights = rounded_weights(encoder)
+        assert weights is None or not torch.is_grad_enabled(), "the weights of norms may stand elsewhere in these"
+        weights = rounded_weights(encoder) if weights is None else weights
         parts = []
         for chunk in batch.chunks:
             if self.encodes_twice and torch.is_grad_enabled():
@@ -257,6 +271,11 @@ class FusionInDecoder(nn.Module):
         """Run the decoder on its start token alone: the logits of the first answer token. Needs no answer."""
         return self.decode(fused, torch.full_like(fused.num_passages[:, None], self.start_token_id))
 
+    def look(self, fused: FusedStates) -> None:
+        """Run the same step for what the decoder attends to, without logits: for whoever records it."""
+        with _without_logits(self.model):
+            self.first_step(fused)
+
     @torch.inference_mode()
     def generate(self, batch: ReaderBatch) -> list[str]:
         """Write an answer to each question."""
@@ -289,6 +308,34 @@ def _encode(
     return call_rounded(encoder, weights, token_ids, mask.long()).last_hidden_state
 
 
+class _NoLogits(nn.Module):
+    """Takes the place of a head: zeros that take no memory, in the shape of its logits."""
+
+    def __init__(self, num_tokens: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+
+    def forward(self, states: Tensor) -> Tensor:
+        return states.new_zeros(()).expand(*states.shape[:-1], self.num_tokens)
+
+
+@contextmanager
+def _without_logits(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model compute no logits for the time of the block; one thread at a time may use it."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        yield
+        return
+    places = [(part, name) for part in model.modules() for name, child in part.named_children() if child is head]
+    try:
+        for part, name in places:
+            setattr(part, name, _NoLogits(head.out_features))
+        yield
+    finally:
+        for part, name in places:
+            setattr(part, name, head)
+
+
 def _laid_out(
     parts: list[Float[Tensor, "_tokens dim"]], slots: Int[Tensor, " tokens"], size: int
 ) -> Float[Tensor, "size dim"]:
@@ -297,7 +344,8 @@ def _laid_out(
         # Written in place part by part, each would have the whole gradient copied on the way back.
         tokens = torch.cat(parts)
         return tokens.new_zeros(size, tokens.shape[-1]).index_copy(0, slots, tokens)
-    laid = parts[0].new_zeros(size, parts[0].shape[-1])
+    laid = parts[0].new_empty(size, parts[0].shape[-1])
+    laid.index_fill_(0, slots.new_ones(size, dtype=torch.bool).index_fill_(0, slots, False).nonzero().squeeze(1), 0.0)
     for part, places in zip(parts, slots.split([len(part) for part in parts]), strict=True):
         laid.index_copy_(0, places, part)
     return laid
