@@ -195,7 +195,7 @@ class FusionInDecoder(nn.Module):
         ).to(self.device)
 
     def rounded_weights(self) -> dict[str, Tensor]:
-        """Return what ``fuse`` may use for many batches without gradients; nothing where autocast to bfloat16 is off."""
+        """Return what ``fuse`` may use for many batches without gradients; nothing without autocast to bfloat16."""
         with torch.no_grad():
             encoder = self.model.get_encoder()
             images = rounded_weights(encoder)
