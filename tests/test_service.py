@@ -92,7 +92,7 @@ def test_answer_and_relevance_are_those_of_the_pipeline(tiny_run, service, corpu
 
 def test_passages_are_encoded_once(service, reader, monkeypatch):
     fuse, calls = type(reader).fuse, []
-    monkeypatch.setattr(type(reader), "fuse", lambda self, batch: calls.append(batch) or fuse(self, batch))
+    monkeypatch.setattr(type(reader), "fuse", lambda self, *given: calls.append(given) or fuse(self, *given))
     service.ask("Who?")
     assert len(calls) == 1
 

@@ -18,9 +18,9 @@ def encoded(reader, monkeypatch):
     """How many pairs were encoded in each call."""
     calls, fuse = [], type(reader).fuse
 
-    def noted(self, batch):
+    def noted(self, batch, weights=None):
         calls.append(sum(len(chunk.rows) for chunk in batch.chunks))
-        return fuse(self, batch)
+        return fuse(self, batch, weights)
 
     monkeypatch.setattr(type(reader), "fuse", noted)
     return calls

@@ -2,7 +2,7 @@
 
 Who asks the same again, asks for more passages, or compares two retrievers, reads mostly pairs of question and passage
 that were read before. A pair is encoded apart from all others, so its states are the same in any batch, up to rounding.
-The oldest go where there are more than a number of bytes.
+The oldest go where there are more than a number of bytes. The reader's weights, rounded once, are kept with them.
 
 Not here: when a model changes. Whoever changes one makes a new memory.
 """
@@ -33,6 +33,7 @@ class RecentStates:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._states: OrderedDict[_Key, Float[Tensor, "length dim"]] = OrderedDict()
+        self._weights: dict[str, Tensor] | None = None
 
     def fuse(
         self, reader: FusionInDecoder, questions: Sequence[str], passages: Sequence[Sequence[Passage]]
@@ -46,7 +47,9 @@ class RecentStates:
         states = {key: self._states[key] for own in keys for key in own if key in self._states}
         if missing:
             alone = [[] if passage is None else [passage] for passage in missing.values()]
-            fused = reader.fuse(reader.batch([key[0] for key in missing], alone))
+            if self._weights is None:
+                self._weights = reader.rounded_weights()
+            fused = reader.fuse(reader.batch([key[0] for key in missing], alone), self._weights)
             for number, key in enumerate(missing):
                 states[key] = fused.states[number, : int(fused.mask[number].sum())].clone()
         for key, value in states.items():
