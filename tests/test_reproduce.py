@@ -64,7 +64,6 @@ def test_the_settings_of_every_row_are_settings(tmp_path: Path) -> None:
             assert laboratory.experiment(before_teaching(row).settings).rounds.max == 0
 
 
-@pytest.mark.slow
 def test_who_wants_what_another_process_makes_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And only for that: what has another name can be made meanwhile."""
     monkeypatch.setattr("benchmarks.reproduce.runs._PATIENCE_SECONDS", 0.01)
@@ -84,6 +83,7 @@ def test_who_wants_what_another_process_makes_waits_for_it(tmp_path: Path, monke
     assert entered.is_set()
 
 
+@pytest.mark.slow
 def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
     """Whole, on the demo's models: two losses share everything up to the student; cuts and hybrids are measured."""
     from dogeared.data.encyclopedia import generate, write_encyclopedia

@@ -1,15 +1,13 @@
 """Make what comes next in a thread of its own, while what came before is in use.
 
-Text becomes tokens on the CPU. Where a GPU does the rest, it would wait for that: so the next batch is made while this
-one is computed. Where the CPU computes too there is nothing to gain, and everything is made when it is asked for.
+Text becomes tokens on the CPU. Whoever encodes a corpus, or computes on a GPU, would wait for that: so the next texts
+are made ready while these are computed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Generic, Self, TypeVar
-
-import torch
 
 __all__ = ["Ahead", "ahead"]
 
@@ -22,12 +20,12 @@ class Ahead(Generic[_Item, _Made]):
 
     Args:
         work: Makes a thing; depends on nothing but the item, and may be called in another thread.
-        device: Where things are used.
+        in_thread: Whether it is; where not, everything is made when it is asked for.
     """
 
-    def __init__(self, work: Callable[[_Item], _Made], *, device: torch.device) -> None:
+    def __init__(self, work: Callable[[_Item], _Made], *, in_thread: bool = True) -> None:
         self._work = work
-        self._pool = None if device.type == "cpu" else ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(1) if in_thread else None
         self._coming: dict[_Item, Future[_Made]] = {}
 
     def __enter__(self) -> Self:
@@ -52,15 +50,15 @@ class Ahead(Generic[_Item, _Made]):
         wait(self._coming.values())
 
 
-def ahead(work: Callable[[_Item], _Made], items: Iterable[_Item], *, device: torch.device) -> Iterator[_Made]:
+def ahead(work: Callable[[_Item], _Made], items: Iterable[_Item], *, in_thread: bool = True) -> Iterator[_Made]:
     """Yield what is made of each item, one item ahead; items may not repeat.
 
-    >>> list(ahead(str, range(3), device=torch.device("cpu")))
+    >>> list(ahead(str, range(3)))
     ['0', '1', '2']
     """
     left = iter(items)
     item = next(left, None)
-    with Ahead(work, device=device) as making:
+    with Ahead(work, in_thread=in_thread) as making:
         while item is not None:
             following = next(left, None)
             yield making.take(item, then=following)

@@ -94,8 +94,7 @@ def attend(
     """Attend as the library's SDPA does; shapes and the rest are the library's."""
     rest = {"position_bias": position_bias, **kwargs}
     if query.device.type == "cuda":
-        with sdpa_kernel(_ON_GPU):
-            return _attend_on_gpu(module, query, key, value, attention_mask, position_bias, **kwargs)
+        return _attend_on_gpu(module, query, key, value, attention_mask, position_bias, **kwargs)
     if query.device.type != "cpu" or _is_special(module, query, attention_mask, kwargs):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
     scaling = query.shape[-1] ** -0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
@@ -120,25 +119,12 @@ def attend(
 
 
 def _attend_on_gpu(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    position_bias: Tensor | None = None,
-    **kwargs: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, **rest: Any
 ) -> tuple[Tensor, None]:
-    if position_bias is None or _is_special(module, query, attention_mask, kwargs):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=position_bias, **kwargs)
-    attended = F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=_together(attention_mask, position_bias, for_gpu=query.dtype),
-        dropout_p=kwargs.get("dropout") or 0.0,
-        scale=kwargs.get("scaling"),
-    )
-    return attended.transpose(1, 2).contiguous(), None
+    if bias is not None and not _is_special(module, query, mask, rest):
+        mask, bias = _together(mask, bias, for_gpu=query.dtype), None
+    with sdpa_kernel(_ON_GPU):
+        return sdpa_attention_forward(module, query, key, value, mask, position_bias=bias, **rest)
 
 
 def _is_special(module: nn.Module, query: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ import torch
 __all__ = [
     "Precision",
     "autocast",
+    "autocasts_to_bfloat16",
     "default_device",
     "keep_freed_memory",
     "multiplies_bfloat16",
@@ -38,6 +39,11 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, dtype=torch.float16)
     wanted = precision == "bf16" or (precision == "auto" and multiplies_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def autocasts_to_bfloat16(device: torch.device) -> bool:
+    """Whether a block of ``autocast`` to bfloat16 is open for this kind of device."""
+    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from dogeared.compute import autocasts_to_bfloat16
+
 __all__ = ["fold_norms", "use_fast_norms"]
 
 
@@ -71,9 +73,8 @@ _BEHIND = (
 
 
 def _is_wanted(states: Tensor) -> bool:
-    kind = states.device.type
-    is_rounded = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
-    return is_rounded and (kind == "cpu" or states.dtype == torch.bfloat16)
+    is_rounded = states.device.type == "cpu" or states.dtype == torch.bfloat16
+    return is_rounded and autocasts_to_bfloat16(states.device)
 
 
 def _norm(states: Tensor, norm: Any) -> Tensor:

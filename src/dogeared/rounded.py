@@ -2,12 +2,12 @@
 
 Autocast rounds weights at every call and activations before every product, and adds what it got to activations that
 stay in float32: on a CPU with fast bfloat16 products half of a small encoder's time goes into such copies, and on a GPU
-more than into the products. Here the
-weights of linear layers are rounded once a step, or once a corpus, and what an embedding or a norm returns is rounded
-once: everything behind it is in bfloat16 already. Softmax and sums keep float32 inside, as torch's kernels do by
-themselves; gradients of weights are added up in float32. With gradients a norm on a CPU computes in float32: the kernel
-adds up those of its bias in its input's precision, which loses most of them (86 % in the last layer of MiniLM). The
-kernel of a GPU adds up in float32, and there a norm is called outside of autocast, which would have it make two copies.
+a third of T5-base's. Here the weights of linear layers are rounded once a step, or once a corpus, and what an embedding
+or a norm returns is rounded once: everything behind it is in bfloat16 already. Softmax and sums keep float32 inside, as
+torch's kernels do by themselves; gradients of weights are added up in float32. With gradients a norm on a CPU computes
+in float32: the kernel adds up those of its bias in its input's precision, which loses most of them (86 % in the last
+layer of MiniLM). The kernel of a GPU adds up in float32, and there a norm is called outside of autocast, which would
+have it make two copies.
 
 It works inside autocast, which still sees to whatever else there is. Not here: when autocast is on (``compute.py``).
 
@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from dogeared.compute import autocasts_to_bfloat16
 
 __all__ = ["call_rounded", "round_between", "rounded_weights"]
 
@@ -44,7 +46,7 @@ def rounded_weights(model: nn.Module) -> dict[str, Tensor]:
     They are images of the moment: an optimizer's step makes them stale.
     """
     device = next(model.parameters()).device
-    if not _is_on(device):
+    if not autocasts_to_bfloat16(device):
         return {}
     kinds = (nn.Linear,) if device.type == "cpu" else (nn.Linear, _LayerNorm)
     images: dict[str, Tensor] = {}
@@ -96,7 +98,7 @@ class _LayerNorm(nn.LayerNorm):
     """Takes the place of ``nn.LayerNorm``; computes in one kernel where all is in bfloat16 on a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        if input.device.type == "cpu" or input.dtype != torch.bfloat16 or not _is_on(input.device):
+        if input.device.type == "cpu" or input.dtype != torch.bfloat16 or not autocasts_to_bfloat16(input.device):
             return super().forward(input)
         return self.in_one_kernel(input)
 
@@ -106,15 +108,11 @@ class _LayerNorm(nn.LayerNorm):
             return F.layer_norm(states, self.normalized_shape, weight, bias, self.eps)
 
 
-def _is_on(device: torch.device) -> bool:
-    kind = device.type
-    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
-
-
 def _round_output(part: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    return output.to(torch.bfloat16) if _is_on(output.device) else output
+    return output.to(torch.bfloat16) if autocasts_to_bfloat16(output.device) else output
 
 
 def _norm_in_float32(norm: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-    is_wanted = arguments[0].device.type == "cpu" and torch.is_grad_enabled() and _is_on(arguments[0].device)
+    device = arguments[0].device
+    is_wanted = device.type == "cpu" and torch.is_grad_enabled() and autocasts_to_bfloat16(device)
     return (arguments[0].float(),) if is_wanted else arguments

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from dogeared.errors import ModelError
 from dogeared.reader import cross_attention
+from dogeared.reader.absorbed import without_logits
 from dogeared.reader.cross_attention import record_cross_attention
-from dogeared.reader.fid import FusedStates, FusionInDecoder, _without_logits
+from dogeared.reader.fid import FusedStates, FusionInDecoder
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader
 
 FOUND = [PASSAGES[:3], [], PASSAGES[3:4]]
@@ -231,7 +232,7 @@ def test_looking_records_the_first_step_and_leaves_the_head_as_it_was(reader: Fu
         scores.append(record.scores())
     assert torch.equal(*scores)
     assert [name for name, _ in reader.model.named_modules()] == names
-    with pytest.raises(ZeroDivisionError), _without_logits(reader.model):
+    with pytest.raises(ZeroDivisionError), without_logits(reader.model):
         assert not reader.first_step(fused).any()
         raise ZeroDivisionError
     assert reader.first_step(fused).any()

@@ -79,7 +79,12 @@ class CrossAttention:
         else:
             size = max(1, size // self.reader.settings.max_answer_tokens)  # what is recorded grows with the answer
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            parts = ahead(lambda part: (part, *self._batch(readings, part)), readings.batches(size), device=device)
+            # A CPU computes no sooner for it, for it makes the batches too.
+            parts = ahead(
+                lambda part: (part, *self._batch(readings, part)),
+                readings.batches(size),
+                in_thread=device.type != "cpu",
+            )
             with autocast(self.precision, device):
                 weights = self.reader.rounded_weights()
             for part, batch, counted in parts:

@@ -4,7 +4,8 @@ A key is a projection of an encoder's state, and a query is multiplied with it: 
 once for all states, and multiplied with the states themselves. The same holds for values: first the states are summed
 by weight, then the sum is projected. With one query a head that takes a fortieth of the operations, with the tokens of
 an answer a tenth, and keys and values are never made nor kept for the backward pass. Exact but for rounding. With as
-many queries as a head has numbers it would cost more, not less.
+many queries as a head has numbers it would cost more, not less. Where attention is all that is asked for, the logits
+can be left out the same way.
 
 Not here: what the scores are recorded for (``cross_attention.py``).
 """
@@ -21,7 +22,14 @@ from transformers import PreTrainedModel
 from dogeared.attention import attend, attending_by
 from dogeared.cheap_dropout import cheap_dropout
 
-__all__ = ["CROSS_ATTENTION", "attend_absorbed", "cross_attention_modules", "making_few_keys", "without_keys"]
+__all__ = [
+    "CROSS_ATTENTION",
+    "attend_absorbed",
+    "cross_attention_modules",
+    "making_few_keys",
+    "without_keys",
+    "without_logits",
+]
 
 _NAME = "dogeared_absorbing_sdpa"
 CROSS_ATTENTION = ("EncDecAttention", "encoder_attn", "crossattention.self")
@@ -62,7 +70,27 @@ def without_keys(modules: Sequence[nn.Module]) -> Iterator[None]:
         modules: Changed in place, so one thread at a time may use their model. Their attention must be computed by
             :func:`attend_absorbed`.
     """
-    kept = [(module, name, getattr(module, name)) for module in modules for name in _names(module)]
+    with _leaving_out([(module, name) for module in modules for name in _names(module)]):
+        yield
+
+
+@contextmanager
+def without_logits(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model compute no logits for the time of the block, but zeros of their shape.
+
+    Args:
+        model: Changed in place, so one thread at a time may use it.
+    """
+    head = model.get_output_embeddings()
+    heads = [(part, name) for part in model.modules() for name, child in part.named_children() if child is head]
+    with _leaving_out(heads if isinstance(head, nn.Linear) else []):
+        yield
+
+
+@contextmanager
+def _leaving_out(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
+    """Put something that computes nothing in the place of projections, by their owners and names."""
+    kept = [(module, name, getattr(module, name)) for module, name in places]
     try:
         for module, name, projection in kept:
             setattr(module, name, _LeftOut(projection))

@@ -13,8 +13,8 @@ EACL 2021.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -38,12 +38,12 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from dogeared.attention import use_fast_attention
-from dogeared.batching import IGNORED_LABEL, ReaderBatch, end_token_id, reader_batch
+from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, end_token_id, reader_batch
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.feed_forward import use_fast_feed_forward
 from dogeared.models import forget_last_call, resolve_model
-from dogeared.reader.absorbed import making_few_keys
+from dogeared.reader.absorbed import making_few_keys, without_logits
 from dogeared.records import Passage
 from dogeared.root_mean_square import fold_norms, use_fast_norms
 from dogeared.rounded import call_rounded, round_between, rounded_weights
@@ -221,7 +221,7 @@ class FusionInDecoder(nn.Module):
             # Selecting rows by number, not by mask: its backward pass adds up in one fixed order.
             parts.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
         num_questions, length = batch.plan.mask.shape
-        fused = _laid_out(parts, batch.plan.slots, num_questions * length)
+        fused = _laid_out(parts, batch.plan)
         return FusedStates(
             states=fused.view(num_questions, length, -1),
             mask=batch.plan.mask,
@@ -273,7 +273,7 @@ class FusionInDecoder(nn.Module):
 
     def look(self, fused: FusedStates) -> None:
         """Run the same step for what the decoder attends to, without logits: for whoever records it."""
-        with _without_logits(self.model):
+        with without_logits(self.model):
             self.first_step(fused)
 
     @torch.inference_mode()
@@ -308,45 +308,15 @@ def _encode(
     return call_rounded(encoder, weights, token_ids, mask.long()).last_hidden_state
 
 
-class _NoLogits(nn.Module):
-    """Takes the place of a head: zeros that take no memory, in the shape of its logits."""
-
-    def __init__(self, num_tokens: int) -> None:
-        super().__init__()
-        self.num_tokens = num_tokens
-
-    def forward(self, states: Tensor) -> Tensor:
-        return states.new_zeros(()).expand(*states.shape[:-1], self.num_tokens)
-
-
-@contextmanager
-def _without_logits(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model compute no logits for the time of the block; one thread at a time may use it."""
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        yield
-        return
-    places = [(part, name) for part in model.modules() for name, child in part.named_children() if child is head]
-    try:
-        for part, name in places:
-            setattr(part, name, _NoLogits(head.out_features))
-        yield
-    finally:
-        for part, name in places:
-            setattr(part, name, head)
-
-
-def _laid_out(
-    parts: list[Float[Tensor, "_tokens dim"]], slots: Int[Tensor, " tokens"], size: int
-) -> Float[Tensor, "size dim"]:
+def _laid_out(parts: list[Float[Tensor, "_tokens dim"]], plan: FusionPlan) -> Float[Tensor, "size dim"]:
     """Put the tokens of all parts, one part after the other, into their slots; zeros stand in the others."""
+    shape = (plan.mask.numel(), parts[0].shape[-1])
     if torch.is_grad_enabled():
         # Written in place part by part, each would have the whole gradient copied on the way back.
         tokens = torch.cat(parts)
-        return tokens.new_zeros(size, tokens.shape[-1]).index_copy(0, slots, tokens)
-    laid = parts[0].new_empty(size, parts[0].shape[-1])
-    laid.index_fill_(0, slots.new_ones(size, dtype=torch.bool).index_fill_(0, slots, False).nonzero().squeeze(1), 0.0)
-    for part, places in zip(parts, slots.split([len(part) for part in parts]), strict=True):
+        return tokens.new_zeros(shape).index_copy(0, plan.slots, tokens)
+    laid = parts[0].new_empty(shape).index_fill_(0, (~plan.mask).flatten().nonzero().squeeze(1), 0.0)
+    for part, places in zip(parts, plan.slots.split([len(part) for part in parts]), strict=True):
         laid.index_copy_(0, places, part)
     return laid
 

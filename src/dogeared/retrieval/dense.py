@@ -10,10 +10,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
+from dogeared.ahead import ahead
 from dogeared.compute import Precision, autocast
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
@@ -169,24 +168,7 @@ def _tokenized_shards(
     def tokenize(rows: range) -> tuple[range, tuple[FeatureChunk, ...]]:
         return rows, encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
 
-    return _ahead(tokenize, shards)
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _ahead(work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Yield what ``work`` makes of each item, one item ahead in a thread of its own."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for item in items:
-            coming = pool.submit(work, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting.result()
+    return ahead(tokenize, shards)
 
 
 def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:

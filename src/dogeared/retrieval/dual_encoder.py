@@ -215,7 +215,7 @@ class DualEncoder(nn.Module):
         return asked or (_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS)
 
     def rounded_weights(self) -> dict[str, Tensor]:
-        """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on, on a CPU."""
+        """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on."""
         return rounded_weights(self.model)
 
     def encode(

@@ -161,7 +161,7 @@ def train(
         finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
         open_curve(folder, done=state.step, settings=dumped, is_main=accelerator.is_main_process) as curve,
-        Ahead(batches_of_step, device=accelerator.device) as making,
+        Ahead(batches_of_step, in_thread=accelerator.device.type != "cpu") as making,
     ):
         while state.step < settings.steps:
             model.train()
