@@ -188,6 +188,17 @@ def test_one_that_joins_what_a_space_parts_is_found_out(caplog):
     assert not next(iter(pairs._memories.values())).fits
 
 
+def test_one_that_is_found_out_late_is_used_on(monkeypatch):
+    tokenizer = tiny_tokenizer("t5")
+    pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES], max_length_tokens=50)
+    (memory,) = pairs._memories.values()
+    memory._give_up(tokenizer)
+    monkeypatch.setattr(pairs, "_MOST_TOKENS", 3)
+    rows = pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES], max_length_tokens=50)
+    assert lists(rows) == whole(tokenizer, QUESTIONS[:1], [PASSAGES], 50)
+    assert not memory.passages
+
+
 def test_the_oldest_passages_are_forgotten(monkeypatch):
     monkeypatch.setattr(pairs, "_MOST_TOKENS", 30)
     tokenizer = tiny_tokenizer("t5")

@@ -152,6 +152,7 @@ class _Memory:
         logger.info("%s joins what a space parts; pairs are tokenized whole", type(tokenizer).__name__)
         self.fits = False
         self.passages.clear()
+        self.num_tokens = 0
         return False
 
     def forget_the_oldest(self) -> None:
