@@ -243,5 +243,6 @@ def test_a_record_with_contradicting_shapes_is_refused_in_tests():
         TokenChunk(
             token_ids=torch.zeros(2, 3, dtype=torch.long),
             mask=torch.ones(2, 2, dtype=torch.bool),
+            places=torch.arange(4),
             rows=torch.tensor([0, 1]),
         )

@@ -8,6 +8,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from dogeared import attention, feed_forward, root_mean_square
 from dogeared.compute import autocast
 from dogeared.distill.teachers import CrossAttention
+from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.rounded import round_between
 from dogeared.training.loop import LoopSettings, train
@@ -108,6 +109,37 @@ def test_vectors_are_those_of_the_cpu(tiny_models):
         with torch.inference_mode(), autocast(precision, encoder.device):
             found.append(encoder.embed(chunks).cpu())
     assert torch.cosine_similarity(*found).min() > 0.99
+
+
+@on_a_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("kind", ["t5", "bart", "bert2bert"])
+def test_nothing_waits_for_the_gpu_between_a_batch_and_its_gradients(kind, tmp_path):
+    reader = tiny_reader(kind, tmp_path, num_passages=4).to("cuda")
+    batch = reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"])
+    with autocast("bf16", reader.device):
+        reader(batch).backward()  # what is copied once is there now
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            reader(batch).backward()
+            with torch.inference_mode(), record_cross_attention(reader.model, single_query=True):
+                reader.look(reader.fuse(batch))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@on_a_gpu
+def test_a_batch_arrives_whole_on_a_gpu(tmp_path):
+    reader = tiny_reader("t5", tmp_path, num_passages=4)
+    here = reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"])
+    there = here.to(torch.device("cuda")).to(torch.device("cpu"))
+    for got, expected in zip(there.chunks, here.chunks, strict=True):
+        assert torch.equal(got.token_ids, expected.token_ids)
+        assert torch.equal(got.places, expected.places)
+    assert torch.equal(there.plan.slots, here.plan.slots)
+    assert torch.equal(there.labels, here.labels)
+    assert there.weight == here.weight > 0
 
 
 @on_a_gpu

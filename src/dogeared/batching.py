@@ -58,12 +58,19 @@ class Movable:
         for item in fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             if isinstance(value, Tensor | Movable):
-                moved[item.name] = value.to(device)
+                moved[item.name] = _on(device, value)
             elif isinstance(value, tuple):
-                moved[item.name] = tuple(part.to(device) for part in value)
+                moved[item.name] = tuple(_on(device, part) for part in value)
             elif isinstance(value, Mapping):
-                moved[item.name] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in value.items()}
+                moved[item.name] = {k: _on(device, v) if isinstance(v, Tensor) else v for k, v in value.items()}
         return replace(self, **moved)  # type: ignore[type-var]
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """Move a tensor or a batch. From memory that stays where it is, nobody waits for a GPU to be done before."""
+    if isinstance(value, Tensor) and device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +80,13 @@ class TokenChunk(Movable):
     Attributes:
         token_ids: The tokens.
         mask: Where they are real.
+        places: The same by number, row after row: counted where the batch is made, for a GPU would be waited for.
         rows: Which sequences of the batch these are.
     """
 
     token_ids: Int[Tensor, "rows length"]
     mask: Bool[Tensor, "rows length"]
+    places: Int[Tensor, " tokens"]
     rows: Int[Tensor, " rows"]
 
 
@@ -89,12 +98,14 @@ class FusionPlan(Movable):
         slots: For each real token, chunk after chunk and row after row: its place in the flattened
             ``batch * length`` of all long sequences.
         mask: Where the long sequences are real; they are padded on the right only.
+        padding: Where they are not, by number.
         passage_of_token: The passage each token belongs to, counted from 0 within its question; -1 for the tokens of
             a question without passages and for padding.
     """
 
     slots: Int[Tensor, " tokens"]
     mask: Bool[Tensor, "batch length"]
+    padding: Int[Tensor, " padding"]
     passage_of_token: Int[Tensor, "batch length"]
 
 
@@ -108,17 +119,19 @@ class ReaderBatch(Movable):
         num_passages: How many passages each question has; 0 is allowed.
         labels: The tokens of one answer a question, ended by the end token, padded with ``IGNORED_LABEL``; None where
             nothing is to be learned.
+        counted: The labels that are not padding, by number.
     """
 
     chunks: tuple[TokenChunk, ...]
     plan: FusionPlan
     num_passages: Int[Tensor, " batch"]
     labels: Int[Tensor, "batch output"] | None = None
+    counted: Int[Tensor, " counted"] | None = None
 
     @property
     def weight(self) -> int:
         """The number of label tokens: the share of this batch in the mean loss of a step."""
-        return 0 if self.labels is None else int((self.labels != IGNORED_LABEL).sum())
+        return 0 if self.counted is None else len(self.counted)
 
 
 def reader_batch(
@@ -190,6 +203,7 @@ def batch_of_rows(
         ),
         num_passages=counts,
         labels=labels,
+        counted=None if labels is None else _numbers(labels != IGNORED_LABEL),
     )
 
 
@@ -270,10 +284,8 @@ def _padded(token_ids: Sequence[TokenIds], *, rows: Sequence[int], width: int, p
     padded = np.full((len(token_ids), width), pad_token_id)
     for line, row in zip(padded, token_ids, strict=True):
         line[: len(row)] = row
-    lengths = torch.tensor([len(row) for row in token_ids])
-    return TokenChunk(
-        token_ids=torch.from_numpy(padded), mask=torch.arange(width) < lengths[:, None], rows=torch.tensor(rows)
-    )
+    mask = torch.arange(width) < torch.tensor([len(row) for row in token_ids])[:, None]
+    return TokenChunk(token_ids=torch.from_numpy(padded), mask=mask, places=_numbers(mask), rows=torch.tensor(rows))
 
 
 def _fusion_plan(
@@ -294,11 +306,18 @@ def _fusion_plan(
     slots = row_start[rows].repeat_interleave(lengths[rows]) + _ranges(lengths[rows])
     passage_of_token = torch.full((num_questions * width,), -1)
     passage_of_token[slots] = passage_of_row[rows].repeat_interleave(lengths[rows])
+    mask = torch.arange(width) < total[:, None]
     return FusionPlan(
         slots=slots,
-        mask=torch.arange(width) < total[:, None],
+        mask=mask,
+        padding=_numbers(~mask),
         passage_of_token=passage_of_token.view(num_questions, width),
     )
+
+
+def _numbers(mask: Bool[Tensor, "rows length"]) -> Int[Tensor, " true"]:
+    """Return where a mask is true, counted row after row."""
+    return mask.flatten().nonzero().squeeze(1)
 
 
 def _ranges(lengths: Int[Tensor, " rows"]) -> Int[Tensor, " tokens"]:

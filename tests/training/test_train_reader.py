@@ -40,10 +40,10 @@ def reader(tiny_models):
     reader.seen = []
     make = reader.batch
 
-    def noted(questions, passages, *, answers=None):
+    def noted(questions, passages, *, answers=None, **rest):
         if answers is not None:
             reader.seen.append(list(zip(questions, passages, answers, strict=True)))
-        return make(questions, passages, answers=answers)
+        return make(questions, passages, answers=answers, **rest)
 
     reader.batch = noted
     return reader

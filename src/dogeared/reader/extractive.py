@@ -148,7 +148,7 @@ class ExtractiveReader(nn.Module):
             told = {"token_type_ids": batch.token_types[place]} if batch.token_types else {}
             said = self.model(input_ids=chunk.token_ids, attention_mask=chunk.mask.long(), **told)
             both = torch.stack([said.start_logits, said.end_logits], dim=-1).float()
-            flat.append(both.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
+            flat.append(both.flatten(0, 1).index_select(0, chunk.places))
         plan = batch.pairs.plan
         num_questions, length = plan.mask.shape
         tokens = torch.cat(flat)

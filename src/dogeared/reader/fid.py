@@ -14,7 +14,6 @@ EACL 2021.
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -38,7 +37,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from dogeared.attention import use_fast_attention
-from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, end_token_id, reader_batch
+from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, TokenChunk, end_token_id, reader_batch
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.feed_forward import use_fast_feed_forward
@@ -180,8 +179,9 @@ class FusionInDecoder(nn.Module):
         passages: Sequence[Sequence[Passage]],
         *,
         answers: Sequence[str] | None = None,
+        device: torch.device | None = None,
     ) -> ReaderBatch:
-        """Tokenize as this reader's settings say, on this reader's device."""
+        """Tokenize as this reader's settings say; onto this reader's device where no other is named."""
         chunk_tokens = _CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS
         return reader_batch(
             self.tokenizer,
@@ -192,7 +192,7 @@ class FusionInDecoder(nn.Module):
             max_answer_tokens=self.settings.max_answer_tokens,
             # Where activations are not kept, those of one chunk are most of the peak.
             max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
-        ).to(self.device)
+        ).to(device or self.device)
 
     def rounded_weights(self) -> dict[str, Tensor]:
         """Return what ``fuse`` may use for many batches without gradients; nothing without autocast to bfloat16."""
@@ -214,12 +214,13 @@ class FusionInDecoder(nn.Module):
         weights = rounded_weights(encoder) if weights is None else weights
         parts = []
         for chunk in batch.chunks:
+            mask = _encoder_mask(chunk)
             if self.encodes_twice and torch.is_grad_enabled():
-                states = checkpoint(_encode, encoder, weights, chunk.token_ids, chunk.mask, use_reentrant=False)
+                states = checkpoint(_encode, encoder, weights, chunk.token_ids, mask, use_reentrant=False)
             else:
-                states = _encode(encoder, weights, chunk.token_ids, chunk.mask)
+                states = _encode(encoder, weights, chunk.token_ids, mask)
             # Selecting rows by number, not by mask: its backward pass adds up in one fixed order.
-            parts.append(states.flatten(0, 1).index_select(0, chunk.mask.flatten().nonzero().squeeze(1)))
+            parts.append(states.flatten(0, 1).index_select(0, chunk.places))
         num_questions, length = batch.plan.mask.shape
         fused = _laid_out(parts, batch.plan)
         return FusedStates(
@@ -239,15 +240,13 @@ class FusionInDecoder(nn.Module):
 
     def loss(self, fused: FusedStates, batch: ReaderBatch) -> Float[Tensor, ""]:
         """Return the same of a batch whose states are at hand."""
-        assert batch.labels is not None, "a batch without answers has no loss"
-        logits = self.logits_of(fused, batch.labels)
-        counted = (batch.labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
-        return F.cross_entropy(logits.flatten(0, 1).index_select(0, counted), batch.labels.flatten()[counted])
+        assert batch.labels is not None and batch.counted is not None, "a batch without answers has no loss"
+        logits = self.logits_of(fused, batch.labels).flatten(0, 1).index_select(0, batch.counted)
+        return F.cross_entropy(logits, batch.labels.flatten()[batch.counted])
 
     def logits_of(self, fused: FusedStates, labels: Int[Tensor, "batch output"]) -> Float[Tensor, "batch output vocab"]:
         """Return the decoder's logits where it should write the labels, each behind those before it."""
-        # On a CPU short answers need no keys and values; what it would save elsewhere was not measured.
-        with making_few_keys(self.model) if self.device.type == "cpu" else nullcontext():
+        with making_few_keys(self.model):
             return self.decode(fused, self.decoder_inputs(labels))
 
     def decoder_inputs(self, labels: Int[Tensor, "batch output"]) -> Int[Tensor, "batch output"]:
@@ -262,7 +261,7 @@ class FusionInDecoder(nn.Module):
         """Run the stock decoder over fused states and return its logits."""
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=fused.states),  # type: ignore[arg-type]
-            attention_mask=fused.mask.long(),
+            attention_mask=_for_the_library(fused.mask),
             decoder_input_ids=decoder_ids,
             use_cache=False,
         ).logits
@@ -303,9 +302,19 @@ def _encode(
     encoder: nn.Module,
     weights: Mapping[str, Tensor],
     token_ids: Int[Tensor, "rows length"],
-    mask: Bool[Tensor, "rows length"],
+    mask: Tensor | None,
 ) -> Float[Tensor, "rows length dim"]:
-    return call_rounded(encoder, weights, token_ids, mask.long()).last_hidden_state
+    return call_rounded(encoder, weights, token_ids, mask).last_hidden_state
+
+
+def _encoder_mask(chunk: TokenChunk) -> Tensor | None:
+    is_full = len(chunk.places) == chunk.mask.numel()
+    return None if is_full else _for_the_library(chunk.mask)
+
+
+def _for_the_library(mask: Bool[Tensor, "rows length"]) -> Tensor:
+    """Return a mask as the library takes it: it looks whether all of a flat one is true, and would wait for a GPU."""
+    return mask.long() if mask.device.type == "cpu" else mask[:, None, None]
 
 
 def _laid_out(parts: list[Float[Tensor, "_tokens dim"]], plan: FusionPlan) -> Float[Tensor, "size dim"]:
@@ -315,7 +324,7 @@ def _laid_out(parts: list[Float[Tensor, "_tokens dim"]], plan: FusionPlan) -> Fl
         # Written in place part by part, each would have the whole gradient copied on the way back.
         tokens = torch.cat(parts)
         return tokens.new_zeros(shape).index_copy(0, plan.slots, tokens)
-    laid = parts[0].new_empty(shape).index_fill_(0, (~plan.mask).flatten().nonzero().squeeze(1), 0.0)
+    laid = parts[0].new_empty(shape).index_fill_(0, plan.padding, 0.0)
     for part, places in zip(parts, plan.slots.split([len(part) for part in parts]), strict=True):
         laid.index_copy_(0, places, part)
     return laid

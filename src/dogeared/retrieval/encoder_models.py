@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
-from sentence_transformers.sentence_transformer.modules import Normalize, Router
+from sentence_transformers.sentence_transformer.modules import Normalize, Router, Transformer
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from torch import nn
 
@@ -33,6 +33,7 @@ __all__ = [
     "open_model",
     "routes",
     "set_similarity",
+    "takes_lists",
     "with_two_encoders",
 ]
 
@@ -108,6 +109,15 @@ def routes(model: StudentModel) -> Mapping[str, nn.Module]:
     """Return the encoders of a model that has one for questions and one for passages; nothing for any other."""
     first = next(iter(model))
     return dict(first.sub_modules.items()) if isinstance(first, Router) else {}
+
+
+def takes_lists(model: StudentModel) -> bool:
+    """Tell whether a model's preprocessing only tokenizes, and so can leave its inputs as lists."""
+    first_modules = [module[0] for module in routes(model).values() or [model]]  # type: ignore[index]
+    only_tokenize = all(
+        type(module) is Transformer and "message" not in module.modality_config for module in first_modules
+    )
+    return only_tokenize and not is_multi(model)
 
 
 def with_two_encoders(model: StudentModel) -> SentenceTransformer:

@@ -90,12 +90,12 @@ def hinted_batch(
     """Find the answers of each question among the tokens of its passages.
 
     Args:
-        batch: As ``FusionInDecoder.batch`` makes it.
+        batch: As ``FusionInDecoder.batch`` makes it, on the CPU: many small questions, which a GPU answers no faster.
         tokenizer: The reader's.
         answers: All answers of each question; those that are not found word for word give no hint.
     """
-    token_ids = fused_token_ids(batch).cpu()  # many small questions, which a GPU answers no faster
-    starts = torch.zeros_like(batch.plan.mask, device="cpu")
+    token_ids = fused_token_ids(batch)
+    starts = torch.zeros_like(batch.plan.mask)
     ends = torch.zeros_like(starts)
     for row, texts in enumerate(answers):
         for text in texts:
@@ -104,13 +104,12 @@ def hinted_batch(
                 found = (token_ids[row].unfold(0, len(wanted), 1) == wanted).all(dim=1).nonzero().squeeze(1)
                 starts[row, found] = True
                 ends[row, found + len(wanted) - 1] = True
-    device = batch.plan.mask.device
-    return HintedBatch(reading=batch, starts=starts.to(device), ends=ends.to(device))
+    return HintedBatch(reading=batch, starts=starts, ends=ends)
 
 
 def fused_token_ids(batch: ReaderBatch) -> Int[Tensor, "batch length"]:
     """Lay the tokens themselves as the reader lays their states; -1 where there is none."""
-    tokens = torch.cat([chunk.token_ids.flatten()[chunk.mask.flatten()] for chunk in batch.chunks])
+    tokens = torch.cat([chunk.token_ids.flatten()[chunk.places] for chunk in batch.chunks])
     num_questions, length = batch.plan.mask.shape
     laid = tokens.new_full((num_questions * length,), -1)
     return laid.index_copy(0, batch.plan.slots, tokens).view(num_questions, length)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from pydantic import Field
 
 from dogeared.batching import ReaderBatch
@@ -149,7 +150,10 @@ class _Source:
         parts = [slice(start, start + size) for start in range(0, len(chosen), size)]
         batches = [
             self.reader.batch(
-                [self.readings.questions[index].text for index in chosen[part]], passages[part], answers=answers[part]
+                [self.readings.questions[index].text for index in chosen[part]],
+                passages[part],
+                answers=answers[part],
+                device=torch.device("cpu"),  # where hints are looked for; the loop moves it
             )
             for part in parts
         ]
