@@ -2,11 +2,12 @@
 
 There is no textbook beside it: the bar is how much of the GPU's rate of matrix products is used, counted as in
 ``floor.py``. From text to relevance, from text to updated weights, from text to vectors on disk: tokenizing is part of
-it. Measured in bfloat16, where there is a GPU with CUDA.
+it. Little and much are done, and the difference counts: what comes before either is named beside it. Measured in
+bfloat16, where there is a GPU with CUDA.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -28,8 +29,9 @@ __all__ = ["measure"]
 
 _T5_BASE = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
 _PASSAGES, _TOKENS = 100, 250
-_QUESTIONS, _STEPS, _SCORED = 4, 8, 120  # of a step, steps, and questions that are scored: eight, over and over
-_DISTINCT = 8
+_QUESTIONS = 8  # that there are; more are the same over and over
+_SCORED, _STEPS, _ENCODED = (40, 160), (4, 12), (3, 13)  # few and many questions, steps, thousands of passages
+_OF_A_STEP = 4
 _SIZE = 8192  # of the matrices whose product is the rate
 
 
@@ -42,7 +44,7 @@ def measure(options: Options) -> dict[str, Row]:
         subject = make_subject(
             options.scratch / "gpu",
             quick=options.quick,
-            num_questions=_DISTINCT,
+            num_questions=_QUESTIONS,
             num_passages=_PASSAGES,
             tokens=(_TOKENS, _TOKENS),
             padded=_TOKENS,
@@ -61,83 +63,97 @@ def measure(options: Options) -> dict[str, Row]:
 def _score(subject: Subject, options: Options) -> Row:
     settings = ReaderSettings(num_passages=_PASSAGES, max_length_tokens=_TOKENS)
     reader = FusionInDecoder(subject.model().to("cuda"), subject.tokenizer, settings)
-    times = 1 if options.quick else _SCORED // _DISTINCT
-    many = replace(subject.readings, questions=[*subject.readings.questions] * times)
-    seconds, peak = _timed(lambda: list(CrossAttention(reader).relevance(many)), options)
+
+    def score(count: int) -> None:
+        questions = [*subject.readings.questions] * (count // _QUESTIONS)
+        list(CrossAttention(reader).relevance(replace(subject.readings, questions=questions)))
+
     few = subject.readings.questions[:1]
     fast, exact = (
         list(CrossAttention(reader, precision=name).relevance(replace(subject.readings, questions=few)))
         for name in ("bf16", "fp32")
     )
     difference = torch.tensor(fast[0].relevance) - torch.tensor(exact[0].relevance)
-    flops = times * sum(scoring_flops(subject.shape, lengths) for lengths in subject.lengths)
+    flops = sum(scoring_flops(subject.shape, lengths) for lengths in subject.lengths) / _QUESTIONS
     figures = {
         "largest_difference_to_fp32": difference.abs().max().item(),
         "spread_of_relevance": torch.tensor(exact[0].relevance).std().item(),
     }
-    return _row("question of 100 passages", len(many), seconds, peak, flops, figures)
+    return _row("question of 100 passages", score, _SCORED, flops, options, figures)
 
 
 def _train(subject: Subject, options: Options) -> Row:
     settings = ReaderSettings(num_passages=_PASSAGES, max_length_tokens=_TOKENS)
     reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
-    loop = ReaderTraining(
-        steps=_STEPS,
-        questions_per_step=_QUESTIONS,
-        learning_rate=1e-5,
-        dropout=0.0,
-        save_every_seconds=1e9,
-    )
 
-    def train() -> None:
+    def train(steps: int) -> None:
+        loop = ReaderTraining(
+            steps=steps,
+            questions_per_step=_OF_A_STEP,
+            learning_rate=1e-5,
+            dropout=0.0,
+            save_every_seconds=1e9,
+        )
         folder = options.scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         train_reader(reader, subject.readings, loop, seed=options.seed, folder=folder)
 
-    seconds, peak = _timed(train, options)
-    flops = sum(training_flops(subject.shape, lengths, output=ANSWER_TOKENS) for lengths in subject.lengths)
-    trained = _STEPS * _QUESTIONS
-    return _row("question of 100 passages", trained, seconds, peak, flops * trained / _DISTINCT, {})
+    of_all = sum(training_flops(subject.shape, lengths, output=ANSWER_TOKENS) for lengths in subject.lengths)
+    return _row("step of 4 questions of 100 passages", train, _STEPS, of_all / _QUESTIONS * _OF_A_STEP, options)
 
 
 def _encode(options: Options) -> Row:
-    num = 64 if options.quick else 13_000
-    corpus = build_corpus(
-        islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), num), options.scratch / "corpus"
-    )
+    passages = list(islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), 1_000 * _ENCODED[1]))
+    corpora = {
+        count: build_corpus(passages[: 1_000 * count], options.scratch / f"corpus-{count}") for count in _ENCODED
+    }
     encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
     encoder.to("cuda")
-    some = encoder.passage_chunks(corpus.passages(range(min(num, 512))))
-    lengths = [int(count) for chunk in some for count in chunk.features["attention_mask"].sum(dim=1)]
-    folder = options.scratch / "vectors"
-    folder.mkdir()
-    seconds, peak = _timed(lambda: encode_corpus(encoder, corpus, folder, EncodingSettings()), options)
-    flops = encoder_flops(minilm(), lengths) * num / len(lengths)
-    return _row("1,000 passages", num / 1000, seconds, peak, flops, {"tokens_a_passage": sum(lengths) / len(lengths)})
+    chunks = encoder.passage_chunks(passages[:1_000])
+    lengths = [int(count) for chunk in chunks for count in chunk.features["attention_mask"].sum(dim=1)]
+
+    def encode(thousands: int) -> None:
+        folder = options.scratch / "vectors"
+        folder.mkdir()
+        encode_corpus(encoder, corpora[thousands], folder, EncodingSettings())
+        shutil.rmtree(folder)
+
+    flops = encoder_flops(minilm(), lengths)
+    figures = {"tokens_a_passage": sum(lengths) / len(lengths)}
+    return _row("1,000 passages", encode, _ENCODED, flops, options, figures)
 
 
-def _timed(work: Callable[[], object], options: Options) -> tuple[float, float]:
-    """Return the best time, and the most memory that tensors took."""
+def _row(
+    unit: str,
+    work: Callable[[int], None],
+    sizes: tuple[int, int],
+    flops: float,
+    options: Options,
+    figures: Mapping[str, float] | None = None,
+) -> Row:
+    """Time little and much of a work: what one more of it takes, and what all of it takes before."""
     torch.cuda.reset_peak_memory_stats()
 
-    def finished() -> None:
-        work()
+    def finished(size: int) -> None:
+        work(size)
         torch.cuda.synchronize()
 
-    seconds = best_seconds({"": finished}, repeats=options.repeats, clock=options.clock)[""]
-    return seconds, float(torch.cuda.max_memory_allocated())
-
-
-def _row(unit: str, count: float, seconds: float, peak: float, flops: float, figures: dict[str, float]) -> Row:
+    few, many = sizes
+    best = best_seconds(
+        {"few": lambda: finished(few), "many": lambda: finished(many)}, repeats=options.repeats, clock=options.clock
+    )
+    peak = float(torch.cuda.max_memory_allocated())
+    seconds = (best["many"] - best["few"]) / (many - few)
     rate = matrix_rate(torch.bfloat16, size=_SIZE, device="cuda")
     return Row(
         unit=unit,
-        seconds=seconds / count,
-        floor_seconds=flops / rate / count,
+        seconds=seconds,
+        floor_seconds=flops / rate,
         figures={
             "utilisation": flops / seconds / rate,
             "tera_operations_a_second": flops / seconds / 1e12,
+            "seconds_before": best["few"] - few * seconds,
             "peak_gigabytes": peak / 1e9,
-            **figures,
+            **(figures or {}),
         },
     )
