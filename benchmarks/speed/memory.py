@@ -1,18 +1,28 @@
 """Memory of a training step of a reader, with activations kept and with them computed anew.
 
 One question of 100 passages of 250 tokens. Each way runs in a process of its own, because memory that a process once
-held says nothing of what it needs now. What is counted begins above the weights and their gradients.
+held says nothing of what it needs now. What is counted begins above the weights and their gradients: once what the
+process holds, by the system's count, and once the tensors alone, by torch's. Between the two lies what was freed and
+not given back.
 """
+
+from __future__ import annotations
 
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.process_memory import bytes_held
 from benchmarks.speed.rows import Options, Row, multiplies_bfloat16
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["measure"]
 
@@ -23,10 +33,11 @@ def measure(options: Options) -> dict[str, Row]:
     """Measure both ways: what is held when the loss is known, the most that is held, and the time."""
     if not options.wants("memory"):
         return {}
-    plain, twice = (_in_its_own_process(way, quick=options.quick) for way in ("plain", "checkpointing"))
+    plain, twice = (_in_its_own_process(way, "held", quick=options.quick) for way in ("plain", "checkpointing"))
+    tensors = _in_its_own_process("checkpointing", "tensors", quick=options.quick)
     megabytes = {
         f"{name}_megabytes_{way}": figures[name] / 1e6
-        for way, figures in (("plain", plain), ("checkpointing", twice))
+        for way, figures in (("plain", plain), ("checkpointing", twice), ("checkpointing_tensors", tensors))
         for name in ("kept", "peak")
     }
     return {
@@ -34,19 +45,23 @@ def measure(options: Options) -> dict[str, Row]:
             unit=f"step of one question of {_PASSAGES} passages of {_TOKENS} tokens, activation checkpointing",
             seconds=twice["seconds"],
             textbook_seconds=plain["seconds"],
-            figures={**megabytes, "peak_over_kept_checkpointing": twice["peak"] / max(1, twice["kept"])},
+            figures={
+                **megabytes,
+                "peak_over_kept_checkpointing": twice["peak"] / max(1, twice["kept"]),
+                "peak_over_kept_checkpointing_tensors": tensors["peak"] / max(1, tensors["kept"]),
+            },
         )
     }
 
 
-def _in_its_own_process(way: str, *, quick: bool) -> dict[str, float]:
-    call = [sys.executable, "-m", "benchmarks.speed.memory", way, "quick" if quick else "whole"]
+def _in_its_own_process(way: str, counted: str, *, quick: bool) -> dict[str, float]:
+    call = [sys.executable, "-m", "benchmarks.speed.memory", way, counted, "quick" if quick else "whole"]
     done = subprocess.run(call, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def _step(way: str, folder: Path, *, quick: bool) -> dict[str, float]:
+def _step(way: str, counted: str, folder: Path, *, quick: bool) -> dict[str, float]:
     import torch
 
     from benchmarks.speed.subject import make_subject
@@ -72,15 +87,41 @@ def _step(way: str, folder: Path, *, quick: bool) -> dict[str, float]:
     small, whole = batch_of(1), batch_of(_PASSAGES)
     with autocast(precision, torch.device("cpu")):
         reader(small).backward()  # gradients have their room, and threads their own
+
+    def go_forward() -> torch.Tensor:
+        with autocast(precision, torch.device("cpu")):
+            return reader(whole)
+
+    if counted == "tensors":
+        return _tensors(go_forward)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is counted from here
     before, began = bytes_held("VmRSS"), time.perf_counter()
-    with autocast(precision, torch.device("cpu")):
-        loss = reader(whole)
+    loss = go_forward()
     kept = bytes_held("VmRSS") - before
     loss.backward()
     return {"kept": kept, "peak": bytes_held("VmHWM") - before, "seconds": time.perf_counter() - began}
 
 
+def _tensors(go_forward: Callable[[], torch.Tensor]) -> dict[str, float]:
+    """Add up what torch's allocator hands out and gets back."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as forward:
+        loss = go_forward()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as backward:
+        loss.backward()
+    kept, most = _added_up(forward)
+    return {"kept": kept, "peak": max(most, kept + _added_up(backward)[1])}
+
+
+def _added_up(profiled: torch.profiler.profile) -> tuple[float, float]:
+    """Return what is held in the end, and at most, beyond what was held in the beginning."""
+    events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    held = list(accumulate((change for _, change in changes), initial=0))
+    return held[-1], max(held)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        print(json.dumps(_step(sys.argv[1], Path(scratch), quick=sys.argv[2] == "quick")))
+        print(json.dumps(_step(*sys.argv[1:3], Path(scratch), quick=sys.argv[3] == "quick")))
