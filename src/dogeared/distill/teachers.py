@@ -75,7 +75,7 @@ class CrossAttention:
         device = self.reader.device
         size = questions_per_batch(self.reader.settings, device)
         if self.aggregation.output_tokens == "first":
-            size *= 1 if device.type == "cpu" else 4  # no keys are made, and the step of a decoder is long for a GPU
+            size *= 1 if device.type == "cpu" else 2  # no keys are made, and the step of a decoder is long for a GPU
         else:
             size = max(1, size // self.reader.settings.max_answer_tokens)  # what is recorded grows with the answer
         with bar("score passages", total=len(readings), unit="questions") as progress:
