@@ -31,12 +31,31 @@ def test_it_is_the_librarys_within_rounding(kind, dtype):
         assert (ours - library).norm() < 0.006 * library.norm()
 
 
-def test_outside_of_autocast_it_is_the_librarys_to_the_bit():
-    ours, library = T5LayerNorm(8), T5LayerNorm(8)
+@pytest.mark.parametrize("kind", [T5LayerNorm, MT5LayerNorm])
+def test_in_float32_it_is_the_librarys_but_for_the_last_digit(kind):
+    torch.manual_seed(0)
+    states, weigh = torch.randn(3, 5, 64), torch.randn(3, 5, 64)
+    results = []
+    for fast in (True, False):
+        norm = kind(64)
+        norm.weight.data = torch.linspace(-1, 2, 64)
+        if fast:
+            use_fast_norms(norm)
+        leaf = states.clone().requires_grad_()
+        normed = norm(leaf)
+        (normed * weigh).sum().backward()
+        assert torch.equal(leaf, states), "what came in is left alone"
+        results.append((normed.detach(), leaf.grad, norm.weight.grad))
+    for ours, library in zip(*results, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, library, rtol=1e-5, atol=1e-6)
+
+
+def test_in_other_precisions_it_is_the_librarys_to_the_bit():
+    ours, library = T5LayerNorm(8).double(), T5LayerNorm(8).double()
     use_fast_norms(ours)
-    states = torch.randn(2, 8)
+    states = torch.randn(2, 8, dtype=torch.float64)
     assert torch.equal(ours(states), library(states))
-    assert ours(states).dtype == torch.float32
 
 
 def test_all_norms_of_a_model_are_changed_and_it_is_saved_as_before(tmp_path):

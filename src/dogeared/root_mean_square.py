@@ -73,8 +73,10 @@ _BEHIND = (
 
 
 def _is_wanted(states: Tensor) -> bool:
-    is_rounded = states.device.type == "cpu" or states.dtype == torch.bfloat16
-    return is_rounded and autocasts_to_bfloat16(states.device)
+    on_cpu = states.device.type == "cpu"
+    if autocasts_to_bfloat16(states.device):
+        return on_cpu or states.dtype == torch.bfloat16
+    return on_cpu and states.dtype == torch.float32
 
 
 def _norm(states: Tensor, norm: Any) -> Tensor:
@@ -82,7 +84,8 @@ def _norm(states: Tensor, norm: Any) -> Tensor:
         return _in_one_kernel(states, norm)
     if norm.weight.ndim == 0:
         return _scaled(states, norm.variance_epsilon)
-    normed = _RootMeanSquare.apply(states, norm.weight, norm.variance_epsilon)
+    wanted = torch.bfloat16 if autocasts_to_bfloat16(states.device) else states.dtype
+    normed = _RootMeanSquare.apply(states, norm.weight, norm.variance_epsilon, wanted)
     assert isinstance(normed, Tensor)
     return normed
 
@@ -101,15 +104,15 @@ def _in_one_kernel(states: Tensor, norm: Any) -> Tensor:
 
 class _RootMeanSquare(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float, wanted: torch.dtype) -> Tensor:
         exact = states.float()
         length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
         scale = (length.square_() / states.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(states, scale, weight)
-        return _times(exact, scale, given=states).mul_(weight).to(torch.bfloat16)
+        return _times(exact, scale, given=states).mul_(weight).to(wanted)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         states, scale, weight = ctx.saved_tensors
         # Both in float32 first: products of two precisions would turn each of them anew.
         gradient, normed = gradients[0].float(), _times(states.float(), scale, given=states)
@@ -117,7 +120,7 @@ class _RootMeanSquare(torch.autograd.Function):
         # What the states have in common with their own gradient goes into their length, which the norm takes away.
         common = (of_weight @ weight)[..., None].div_(states.shape[-1])
         of_states = _times(gradient, weight, given=gradients[0]).sub_(normed.mul_(common)).mul_(scale)
-        return of_states.to(states.dtype), of_weight.flatten(0, -2).sum(dim=0), None
+        return of_states.to(states.dtype), of_weight.flatten(0, -2).sum(dim=0), None, None
 
 
 def _times(exact: Tensor, factor: Tensor, *, given: Tensor) -> Tensor:
