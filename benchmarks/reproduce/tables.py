@@ -209,6 +209,11 @@ TABLES = {
             Row(label="language model", settings=(*_UNASKED, _NO_ROUND), part="untouched"),
             Row(label="taught by attention (round 1)", settings=_UNASKED),
             Row(label="taught by attention, and in-batch contrastive by half", settings=_AMONG_OTHERS),
+            Row(
+                label="taught by gold labels, and in-batch contrastive by half",
+                settings=(*_AMONG_OTHERS, "teacher.kind=gold", _MARKS),
+                supervised=True,
+            ),
             Row(label="BM25", settings=(_NO_ROUND,), part="round-0"),
             Row(label="language model with BM25", settings=(*_UNASKED, _NO_ROUND), part="hybrid/untouched"),
             Row(label="taught by attention, with BM25", settings=_UNASKED, part="hybrid/round-1"),
