@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.speed.encode import LENGTH, encoder_flops, minilm
 from benchmarks.speed.floor import matrix_rate, scoring_flops, training_flops
-from benchmarks.speed.rows import Options, Row, best_seconds
+from benchmarks.speed.rows import Options, Row, best_seconds, more_and_before
 from benchmarks.speed.subject import ANSWER_TOKENS, Subject, make_subject
 from dogeared.data.corpus import build_corpus
 from dogeared.data.formats import iter_passages
@@ -99,7 +99,9 @@ def _train(subject: Subject, options: Options) -> Row:
         train_reader(reader, subject.readings, loop, seed=options.seed, folder=folder)
 
     of_all = sum(training_flops(subject.shape, lengths, output=ANSWER_TOKENS) for lengths in subject.lengths)
-    return _row("step of 4 questions of 100 passages", train, _STEPS, of_all / _QUESTIONS * _OF_A_STEP, options)
+    return _row(
+        f"step of {_OF_A_STEP} questions of 100 passages", train, _STEPS, of_all / _QUESTIONS * _OF_A_STEP, options
+    )
 
 
 def _encode(options: Options) -> Row:
@@ -143,7 +145,7 @@ def _row(
         {"few": lambda: finished(few), "many": lambda: finished(many)}, repeats=options.repeats, clock=options.clock
     )
     peak = float(torch.cuda.max_memory_allocated())
-    seconds = (best["many"] - best["few"]) / (many - few)
+    seconds, before = more_and_before(best["few"], best["many"], sizes)
     rate = matrix_rate(torch.bfloat16, size=_SIZE, device="cuda")
     return Row(
         unit=unit,
@@ -152,7 +154,7 @@ def _row(
         figures={
             "utilisation": flops / seconds / rate,
             "tera_operations_a_second": flops / seconds / 1e12,
-            "seconds_before": best["few"] - few * seconds,
+            "seconds_before": before,
             "peak_gigabytes": peak / 1e9,
             **(figures or {}),
         },

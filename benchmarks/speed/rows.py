@@ -15,7 +15,7 @@ import torch
 
 from dogeared import compute
 
-__all__ = ["Options", "Row", "best_seconds", "multiplies_bfloat16"]
+__all__ = ["Options", "Row", "best_seconds", "more_and_before", "multiplies_bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,21 @@ def best_seconds(
             run()
             best[name] = min(best[name], clock() - began)
     return best
+
+
+def more_and_before(few: float, many: float, sizes: tuple[int, int]) -> tuple[float, float]:
+    """Return the seconds that one more of a work takes, and those that it takes before its first.
+
+    Args:
+        few: The seconds of little.
+        many: Of much.
+        sizes: How much either was.
+
+    >>> more_and_before(5.0, 9.0, (1, 3))
+    (2.0, 3.0)
+    """
+    more = (many - few) / (sizes[1] - sizes[0])
+    return more, few - sizes[0] * more
 
 
 def multiplies_bfloat16() -> bool:

@@ -9,7 +9,7 @@ import shutil
 import torch
 
 from benchmarks.speed.floor import matrix_rate, training_flops
-from benchmarks.speed.rows import Options, Row, best_seconds, multiplies_bfloat16
+from benchmarks.speed.rows import Options, Row, best_seconds, more_and_before, multiplies_bfloat16
 from benchmarks.speed.subject import ANSWER_TOKENS, make_subject
 from benchmarks.speed.textbook import Textbook
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
@@ -74,12 +74,12 @@ def measure(options: Options) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for name in wanted:
         few, many = (seconds[f"{name} {steps}"] for steps in (_FEW, _MANY))
-        of_a_step = (many - few) / (_MANY - _FEW)
+        of_a_step, before = more_and_before(few, many, (_FEW, _MANY))
         rows[f"train_{name}"] = Row(
             unit="question of 20 passages",
             seconds=of_a_step / _QUESTIONS,
             textbook_seconds=seconds["textbook"],
             floor_seconds=flops / matrix_rate(_PRECISIONS[name], clock=options.clock),
-            figures={"first_loss": losses[name], "seconds_before": few - _FEW * of_a_step},
+            figures={"first_loss": losses[name], "seconds_before": before},
         )
     return rows
