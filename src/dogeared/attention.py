@@ -37,8 +37,6 @@ _WIDE_HEAD = 64
 """From so many numbers a head on, matrix products go back faster than the kernel: 32 against 50 ms for 21 texts of 128
 tokens and 12 heads; with 32 numbers a head and 192 tokens they are as fast, and less exact."""
 
-_MANY_QUERIES = 32
-
 _ON_GPU = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
@@ -210,31 +208,21 @@ class _BackByProducts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, added = ctx.saved_tensors
         batch, heads, length, keys = *query.shape[:3], key.shape[2]
-        # Products of matrices that lie in one piece take half the time, and copying them into one a quarter of it. Of
-        # a decoder's few queries, the copy of all keys is what takes the time.
-        turned = _turned if length >= _MANY_QUERIES else _turned_in_place
+        # Products of matrices that lie in one piece take half the time, whichever way they are read.
         query, key, value, gradient = (part.contiguous().flatten(0, 1) for part in (query, key, value, gradients[0]))
         added = (
             query.new_zeros(()) if added is None else added.expand(batch, heads, length, keys).reshape(-1, length, keys)
         )
-        weights = torch.baddbmm(added, query, turned(key), alpha=ctx.scaling).softmax(dim=-1)
-        of_value = turned(weights) @ gradient
-        of_scores = torch.ops.aten._softmax_backward_data(gradient @ turned(value), weights, -1, weights.dtype)
-        of_query = (of_scores @ key).mul_(ctx.scaling)
-        of_key = (turned(of_scores) @ query).mul_(ctx.scaling)
+        weights = torch.baddbmm(added, query, key.mT, alpha=ctx.scaling).softmax(dim=-1)
+        of_value = weights.mT @ gradient
+        of_scores = torch.ops.aten._softmax_backward_data(gradient @ value.mT, weights, -1, weights.dtype)
+        of_query = torch.baddbmm(query, of_scores, key, beta=0, alpha=ctx.scaling)
+        of_key = torch.baddbmm(key, of_scores.mT, query, beta=0, alpha=ctx.scaling)
         of_query, of_key, of_value, of_scores = (
             part.unflatten(0, (batch, heads)) for part in (of_query, of_key, of_value, of_scores)
         )
         of_bias = of_scores.sum_to_size(ctx.bias[0]).to(ctx.bias[1]) if ctx.needs_input_grad[4] else None
         return of_query, of_key, of_value, None, of_bias, None
-
-
-def _turned(matrices: Tensor) -> Tensor:
-    return matrices.transpose(-1, -2).contiguous()
-
-
-def _turned_in_place(matrices: Tensor) -> Tensor:
-    return matrices.transpose(-1, -2)
 
 
 _last_mask: tuple[weakref.ref[Tensor], weakref.ref[Tensor], Tensor] | None = None

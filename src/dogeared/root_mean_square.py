@@ -114,13 +114,14 @@ class _RootMeanSquare(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         states, scale, weight = ctx.saved_tensors
-        # Both in float32 first: products of two precisions would turn each of them anew.
-        gradient, normed = gradients[0].float(), _times(states.float(), scale, given=states)
-        of_weight = gradient * normed
-        # What the states have in common with their own gradient goes into their length, which the norm takes away.
-        common = (of_weight @ weight)[..., None].div_(states.shape[-1])
-        of_states = _times(gradient, weight, given=gradients[0]).sub_(normed.mul_(common)).mul_(scale)
-        return of_states.to(states.dtype), of_weight.flatten(0, -2).sum(dim=0), None, None
+        gradient, (size,) = gradients[0].float(), weight.shape
+        # Layer norm's kernel goes back in one pass. Around a mean of zero that is this norm's way back but for what the
+        # kernel takes away on behalf of the mean, which is added again.
+        of_states, of_weight, _ = torch.ops.aten.native_layer_norm_backward(
+            gradient, states.float(), [size], torch.zeros_like(scale), scale, weight, None, [True, True, False]
+        )
+        of_states += (gradient @ weight)[..., None].mul_(scale).div_(size)
+        return of_states.to(states.dtype), of_weight, None, None
 
 
 def _times(exact: Tensor, factor: Tensor, *, given: Tensor) -> Tensor:
