@@ -2,10 +2,11 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.reproduce.runs import Laboratory, Values, before_teaching
+from benchmarks.reproduce.runs import Laboratory, Measured, before_teaching
 from benchmarks.reproduce.show import insert, render
 from benchmarks.reproduce.tables import TABLES, Row, Table
 
@@ -20,18 +21,31 @@ TINY = Table(
 )
 
 
-def _seed(*values: float) -> Values:
-    return {f"q{number}": {"success@1": value, "success@5": 1.0} for number, value in enumerate(values)}
+def _seed(*values: float, dev: float = 0.5) -> Measured:
+    test = {f"q{number}": {"success@1": value, "success@5": 1.0} for number, value in enumerate(values)}
+    return Measured(test=test, dev={"d": {"success@1": dev}}, agreement={"overlap@1": 0.25, "inversion_rate": 0.5})
 
 
 def test_a_table_shows_means_and_how_sure_a_change_is() -> None:
     """Of eight questions four are gained: by all 256 tosses, 2 of 16 for each sign are as far, so p is 0.125."""
     measured = {"start": [_seed(*[0.0] * 8)], "taught": [_seed(*[1.0] * 4, *[0.0] * 4)], "told": [_seed(*[1.0] * 8)]}
     text = render(3, TINY, measured, about="About.")
-    assert "| start | 0.000 | 1.000 |  |" in text
-    assert "| taught | 0.500 | 1.000 | +0.500 [" in text
+    assert "| start | 0.000 | 1.000 | 0.500 |  |" in text
+    assert "| taught | 0.500 | 1.000 | 0.500 | +0.500 [" in text
     assert "p = 0.125" in text
-    assert "| told (supervised) | 1.000" in text
+    assert "| told (supervised) | 1.000 ↑ | 1.000 | 0.500 | +1.000 [" in text
+
+
+def test_a_line_can_be_compared_with_another_than_the_first_and_agreement_is_shown() -> None:
+    """The second start's round 1 loses all of eight: by 2 of 256 tosses, p is 0.008."""
+    rows = tuple(Row(label=f"{name}{number}", against=f"{name}0") for name in "ab" for number in range(2))
+    table = replace(TINY, rows=rows, has_agreement=True)
+    ones, zeros = [_seed(*[1.0] * 8)], [_seed(*[0.0] * 8, dev=0.125)]
+    text = render(3, table, {"a0": zeros, "a1": zeros, "b0": ones, "b1": zeros}, about="")
+    assert "| same first passage | pairs in other order | Success@1 against its start |" in text
+    assert "| b0 | 1.000 | 1.000 | 0.500 | 0.25 | 0.50 |  |" in text
+    assert "| a1 | 0.000 | 1.000 | 0.125 | 0.25 | 0.50 | +0.000 [" in text
+    assert "| b1 | 0.000 ↓ | 1.000 | 0.125 | 0.25 | 0.50 | -1.000 [-1.000, -1.000], p = 0.00" in text
 
 
 def test_seeds_are_averaged_and_their_spread_is_shown() -> None:
@@ -58,6 +72,7 @@ def test_the_settings_of_every_row_are_settings(tmp_path: Path) -> None:
     laboratory = Laboratory(out=tmp_path, data=tmp_path, student="student", sizes={})
     for table in TABLES.values():
         assert table.reference in table.rows
+        assert {row.against for row in table.rows} <= {"", *(row.label for row in table.rows)}
         assert len({row.label for row in table.rows}) == len(table.rows)
         for row in table.rows:
             assert laboratory.experiment(row.settings, seed=1).seed == 1
@@ -105,8 +120,11 @@ def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
     laboratory.out.mkdir()
     laboratory._draw_questions()
     rows = {part: Row(label=part, part=part) for part in ("round-0", "round-1", "hybrid/round-1", "cut/relevance")}
-    found = {part: laboratory.run(row, seed=0) for part, row in rows.items()}
-    other = laboratory.run(Row(label="mse", settings=("retriever_training.loss=mse",)), seed=0)
+    measured = {part: laboratory.run(row, seed=0) for part, row in rows.items()}
+    found = {part: of_part.test for part, of_part in measured.items()}
+    other = laboratory.run(Row(label="mse", settings=("retriever_training.loss=mse",)), seed=0).test
+    assert all(len(of_part.dev) == 8 for of_part in measured.values())
+    assert "overlap@1" in measured["round-1"].agreement
     assert set(found["round-0"]) == set(other)
     assert len(other) == 8
     assert {"success@1", "em"} <= set(next(iter(found["cut/relevance"].values())))
@@ -115,14 +133,14 @@ def test_rows_share_what_they_have_in_common(tmp_path: Path) -> None:
     first, second = (json.loads(file.read_text(encoding="utf-8")) for file in readers)
     assert first == second  # seconds too: it was trained once
     for part in ("round-1", "hybrid/round-1"):
-        alone = laboratory.run(rows[part], seed=0, has_reader=False)
+        alone = laboratory.run(rows[part], seed=0, has_reader=False).test
         assert {name: {**values, "em": found[part][name].get("em")} for name, values in alone.items()} == {
             name: {**values, "em": values.get("em")} for name, values in found[part].items()
         }
-    start = laboratory.run(rows["round-0"], seed=0, has_reader=False)
+    start = laboratory.run(rows["round-0"], seed=0, has_reader=False).test
     assert {name: values["success@1"] for name, values in start.items()} == {
         name: values["success@1"] for name, values in found["round-0"].items()
     }
     by_words = Row(label="TF-IDF", settings=("start=tfidf",), part="round-0")
-    assert laboratory.run(by_words, seed=0, has_reader=False).keys() == start.keys()
+    assert laboratory.run(by_words, seed=0, has_reader=False).test.keys() == start.keys()
     assert not list((laboratory.out / "lines").glob("*/round-*/reader"))

@@ -15,7 +15,7 @@ from benchmarks.speed.textbook import Textbook
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 
-SHAPE = ReaderShape(dim=4, inner=6, feed_forward=8, layers=2, decoder_layers=3, vocabulary=10)
+SHAPE = ReaderShape(dim=4, heads=2, inner=6, feed_forward=8, layers=2, decoder_layers=3, vocabulary=10)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,13 @@ def test_operations_are_those_counted_by_hand():
     # One layer and one token: q, k, v, o are 4 * 4 * 6, the feed-forward 2 * 4 * 8; both products of attention 2 * 6.
     assert scoring_flops(SHAPE, [1]) == 2 * 2 * (96 + 64 + 12)
     assert scoring_flops(SHAPE, [2, 1]) == 2 * 2 * (3 * (96 + 64) + (4 + 1) * 12)
-    # One output: own q, k, v, o, then q and o of the other attention, over three tokens that have keys and values.
-    decoder = 3 * 2 * (3 * 2 * 24 + 6 * 24 + 2 * 32 + 3 * 12 + 12)
+    # One output: own q, k, v, o, q and o of the other attention, and key and value of its own: eight products of 4 and
+    # 6 numbers, each two operations; then two of both heads with the 4 numbers of each of three states.
+    decoder = 3 * 2 * (8 * 24 + 2 * 32 + 2 * 6 + 2 * 2 * 3 * 4)
     assert training_flops(SHAPE, [2, 1], output=1) == 3 * (scoring_flops(SHAPE, [2, 1]) + decoder + 2 * 40)
+    # Five outputs: three keys and values are fewer operations than five queries that go to states.
+    decoder = 3 * 2 * (5 * (6 * 24 + 2 * 32 + 2 * 5 * 6) + 3 * 2 * 24 + 5 * 2 * 3 * 6)
+    assert training_flops(SHAPE, [2, 1], output=5) == 3 * (scoring_flops(SHAPE, [2, 1]) + decoder + 5 * 2 * 40)
 
 
 def test_the_best_time_of_each_side_counts():

@@ -9,9 +9,10 @@ is. On one core a line takes twenty minutes at the default size, and 25 more whe
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.reproduce.runs import Laboratory, Values
+from benchmarks.reproduce.runs import Laboratory, Measured
 from benchmarks.reproduce.show import insert, render
 from benchmarks.reproduce.tables import TABLES
 from dogeared.storage import write_atomically
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--language-model",
         default="",
-        help="An encoder that never saw a question, such as scripts/small_encoder.py makes.",
+        help="For tables 1 and 8: an encoder that never saw a question, such as scripts/small_encoder.py makes.",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--train", type=int, default=2400, help="Training questions.")
@@ -62,16 +63,17 @@ def main() -> None:
     about = (
         f"{options.data.name}: {options.train:,} training, {options.test:,} test questions; student and reader's start "
         f"of {Path(options.student).name} where a line names no other; seeds {', '.join(map(str, options.seeds))}; by "
-        "gold passage."
+        f"gold passage. One column is of {options.dev:,} dev questions. Arrows: significantly above or below what the "
+        "line is compared with, p < 0.05."
     )
-    measured: dict[str, list[Values]] = {}
+    measured: dict[str, list[Measured]] = {}
     text = ""
     for row in rows:
         measured[row.label] = [laboratory.run(row, seed=seed, has_reader=table.has_reader) for seed in options.seeds]
         # After each line, so that an interrupted table shows what is known.
         text = render(options.table, table, measured, about=about)
         write_atomically(laboratory.out / f"table-{options.table}.md", text)
-        write_atomically(laboratory.out / f"table-{options.table}.json", json.dumps(measured))
+        write_atomically(laboratory.out / f"table-{options.table}.json", json.dumps(measured, default=asdict))
     print(text)
     if options.write:
         insert(text, options.table, options.write)

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.reproduce.tables import PREPARED, Row
@@ -30,10 +30,26 @@ from dogeared.pipeline.store import share
 from dogeared.pipeline.supervised import train_dpr
 from dogeared.storage import write_atomically
 
-__all__ = ["Laboratory", "Values", "before_teaching"]
+__all__ = ["Laboratory", "Measured", "Values", "before_teaching"]
 
 Values = dict[str, dict[str, float]]
 """What was measured of each question, by its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one run measured in one of its parts.
+
+    Attributes:
+        test: Of test questions.
+        dev: Of dev questions.
+        agreement: Of the reader's order with the retriever's, where a reader was trained in that part.
+    """
+
+    test: Values
+    dev: Values
+    agreement: Mapping[str, float] = field(default_factory=dict)
+
 
 _OF_TEACHING = ("teacher.", "relevance.", "retriever_training.")
 _OF_READER = "teacher.kind=passage_posterior"  # a reader that marks spans can have none that looks at a decoder
@@ -90,8 +106,8 @@ class Laboratory:
             for name in sorted(named):
                 self._train_dpr(name, data, experiment)
 
-    def run(self, row: Row, *, seed: int, has_reader: bool = True) -> Values:
-        """Do the run of a row, if it was not done before, and read what was measured of test questions.
+    def run(self, row: Row, *, seed: int, has_reader: bool = True) -> Measured:
+        """Do the run of a row, if it was not done before, and read what was measured.
 
         Args:
             row: Which.
@@ -119,9 +135,9 @@ class Laboratory:
             elif row.part.startswith("hybrid/round-"):
                 number = int(row.part.removeprefix("hybrid/round-"))
                 _fuse(folder, experiment, number=number, lexical=folder.round(0).ranking)
-        return _read(folder.path / row.part / "measures" / "predictions.jsonl")
+        return _read(folder.path / row.part)
 
-    def _teach(self, row: Row, *, seed: int) -> Values:
+    def _teach(self, row: Row, *, seed: int) -> Measured:
         base = before_teaching(row)
         self.run(base, seed=seed)
         name, base_name = (fingerprint([*settings])[:8] for settings in (row.settings, base.settings))
@@ -139,9 +155,9 @@ class Laboratory:
             steps.evaluate(here.measures, ranking=here.ranking, reader=None, relevance=None, **told)
             if row.part.startswith("hybrid/"):
                 _fuse(line, experiment, number=1, lexical=before.ranking, data=data)
-        return _read(line.path / row.part / "measures" / "predictions.jsonl")
+        return _read(line.path / row.part)
 
-    def _retrieve(self, row: Row, *, seed: int) -> Values:
+    def _retrieve(self, row: Row, *, seed: int) -> Measured:
         """Measure the first retrieval of a row, or its untouched student, which no reader has a part in."""
         name = fingerprint([*row.settings])[:8]
         line = RunFolder(self.out / "lines" / f"{name}-{seed}")
@@ -159,7 +175,7 @@ class Laboratory:
                 relevance=None,
                 experiment=experiment,
             )
-        return _read(line.path / row.part / "measures" / "predictions.jsonl")
+        return _read(line.path / row.part)
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
@@ -235,12 +251,14 @@ def _fuse(run: RunFolder, experiment: Experiment, *, number: int, lexical: Path,
         )
 
 
-def _read(file: Path) -> Values:
-    return dict(_lines(file))
-
-
-def _lines(file: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    for line in file.read_text(encoding="utf-8").splitlines():
+def _read(part: Path) -> Measured:
+    of_split: dict[str, Values] = {"dev": {}, "test": {}}
+    for line in (part / "measures" / "predictions.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        if row["split"] == "test":
-            yield row["id"], {**row.get("retriever", {}), **({"em": row["em"]} if "em" in row else {})}
+        if row["split"] in of_split:
+            of_split[row["split"]][row["id"]] = {
+                **row.get("retriever", {}),
+                **({"em": row["em"]} if "em" in row else {}),
+            }
+    summary = json.loads((part / "measures" / "measures.json").read_text(encoding="utf-8"))
+    return Measured(**of_split, agreement=summary.get("agreement") or {})

@@ -1,4 +1,9 @@
-"""A table as Markdown: means over questions and seeds, and how sure each difference is."""
+"""A table as Markdown: means over questions and seeds, and how sure each difference is.
+
+The first column's difference from the line that a line is compared with is written out, with its interval; in every
+column an arrow says that the line is significantly above or below that one. Questions are what is drawn anew: how much
+models of other seeds differ is seen only where a table has several.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.reproduce.runs import Values
-from benchmarks.reproduce.tables import Row, Table
+from benchmarks.reproduce.runs import Measured, Values
+from benchmarks.reproduce.tables import Table
 from dogeared.evaluation.significance import PairedComparison, compare_paired
 from dogeared.storage import write_atomically
 
@@ -22,33 +27,47 @@ _HEADINGS = {
 }
 
 
-def render(number: int, table: Table, measured: Mapping[str, Sequence[Values]], *, about: str) -> str:
+_SURE = 0.05
+
+
+def render(number: int, table: Table, measured: Mapping[str, Sequence[Measured]], *, about: str) -> str:
     """Write a table down.
 
     Args:
         number: The table's.
         table: Its lines.
-        measured: For each label that was run, what each seed measured of each question.
+        measured: For each label that was run, what each seed measured.
         about: How the runs were made.
     """
     columns = [*table.columns, *(["em"] if table.has_reader else [])]
     first = table.columns[0] if len(table.columns) > 1 else columns[-1]
-    headings = " | ".join(_HEADINGS[column] for column in columns)
+    beside = [f"{_HEADINGS[columns[0]]}, dev"]
+    if table.has_agreement:
+        beside += ["same first passage", "pairs in other order"]
+    headings = " | ".join([*(_HEADINGS[column] for column in columns), *beside])
+    references = {table.reference_of(row).label for row in table.rows}
+    compared = table.reference.label if len(references) == 1 else "its start"
     lines = [
         f"### {number}. {table.title}",
         "",
         about,
         "",
-        f"| | {headings} | {_HEADINGS[first]} against {table.reference.label} |",
-        "|" + "---|" * (len(columns) + 2),
+        f"| | {headings} | {_HEADINGS[first]} against {compared} |",
+        "|" + "---|" * (len(columns) + len(beside) + 2),
     ]
     for row in table.rows:
         if row.label not in measured:
             continue
-        cells = [_mean(measured[row.label], column) for column in columns]
-        change = "" if row is table.reference else _change(table.reference, row, measured, first)
+        seeds, reference = measured[row.label], table.reference_of(row)
+        before = measured.get(reference.label) if reference is not row else None
+        tests = [seed.test for seed in seeds]
+        pairs = {column: compare([one.test for one in before], tests, column) if before else None for column in columns}
+        cells = [_mean(tests, column) + _arrow(pairs[column]) for column in columns]
+        cells.append(_mean([seed.dev for seed in seeds], columns[0]))
+        if table.has_agreement:
+            cells += [_agreement(seeds, name) for name in ("overlap@1", "inversion_rate")]
         label = f"{row.label} (supervised)" if row.supervised else row.label
-        lines.append(f"| {label} | {' | '.join(cells)} | {change} |")
+        lines.append(f"| {label} | {' | '.join(cells)} | {_change(pairs[first])} |")
     return "\n".join([*lines, "", table.paper, ""])
 
 
@@ -86,11 +105,19 @@ def _mean(seeds: Sequence[Values], column: str) -> str:
     return f"{np.mean(means):.3f}{spread}"
 
 
-def _change(reference: Row, row: Row, measured: Mapping[str, Sequence[Values]], column: str) -> str:
-    if reference.label not in measured:
+def _arrow(paired: PairedComparison | None) -> str:
+    if paired is None or paired.p >= _SURE:
         return ""
-    paired = compare(measured[reference.label], measured[row.label], column)
+    return " ↑" if paired.difference > 0 else " ↓"
+
+
+def _change(paired: PairedComparison | None) -> str:
     if paired is None:
         return ""
     sure = "p < 0.001" if paired.p < 0.001 else f"p = {paired.p:.3f}"
     return f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}], {sure}"
+
+
+def _agreement(seeds: Sequence[Measured], name: str) -> str:
+    found = [seed.agreement[name] for seed in seeds if name in seed.agreement]
+    return f"{np.mean(found):.2f}" if found else ""

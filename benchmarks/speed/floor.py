@@ -23,6 +23,7 @@ class ReaderShape:
     """The sizes of a T5: what its operations are counted from."""
 
     dim: int
+    heads: int
     inner: int
     feed_forward: int
     layers: int
@@ -65,7 +66,7 @@ def read_bandwidth(*, clock: Callable[[], float] = time.perf_counter, size: int 
 def scoring_flops(shape: ReaderShape, lengths: Sequence[int]) -> float:
     """Count the operations of scoring one question: its pairs encoded, and one step of the decoder.
 
-    The keys and values of that step are not counted: with a single query nobody need compute them.
+    That step is not counted: with a single query nobody need compute keys and values, and the rest is nothing.
     """
     return _encoder_flops(shape, lengths)
 
@@ -73,17 +74,19 @@ def scoring_flops(shape: ReaderShape, lengths: Sequence[int]) -> float:
 def training_flops(shape: ReaderShape, lengths: Sequence[int], *, output: int) -> float:
     """Count the operations of learning from one question: forward, and twice that backward.
 
+    Of the two ways in which a decoder can attend, with keys and values or without, the one with fewer is counted.
+
     Args:
         shape: Of the reader.
         lengths: The tokens of each of its pairs.
         output: The tokens of its answer.
     """
     tokens = sum(lengths)
-    projections = 4 * shape.dim * shape.inner  # keys and values, two operations each
-    per_output = 2 * (6 * shape.dim * shape.inner + 2 * shape.dim * shape.feed_forward)
-    decoder = shape.decoder_layers * (
-        tokens * projections + output * (per_output + 4 * tokens * shape.inner + 4 * output * shape.inner)
-    )
+    per_output = 2 * (6 * shape.dim * shape.inner + 2 * shape.dim * shape.feed_forward) + 4 * output * shape.inner
+    with_keys = tokens * 4 * shape.dim * shape.inner + output * 4 * tokens * shape.inner
+    # Or queries go to the states, and what is summed of these becomes a value (reader/absorbed.py).
+    without_keys = output * (4 * shape.dim * shape.inner + 4 * tokens * shape.heads * shape.dim)
+    decoder = shape.decoder_layers * (output * per_output + min(with_keys, without_keys))
     head = 2 * output * shape.dim * shape.vocabulary
     return 3 * (_encoder_flops(shape, lengths) + decoder + head)
 

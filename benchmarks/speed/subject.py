@@ -57,6 +57,7 @@ class Subject:
         config = self.config
         return ReaderShape(
             dim=config.d_model,
+            heads=config.num_heads,
             inner=config.d_kv * config.num_heads,
             feed_forward=config.d_ff,
             layers=config.num_layers,
