@@ -68,7 +68,8 @@ class Experiment(Settings):
     vectors together, or a ranking that came with the questions."""
     start_model: str | None = None
     """With ``dense`` and ``hybrid``, whose vectors: a sentence-transformers model or a plain encoder by hub name or
-    folder. The student as it stands before any distillation, where nothing is said."""
+    folder, opened as what it was saved as, whatever the student is. The student as it stands before any distillation,
+    where nothing is said."""
     language: Language | Literal["auto"] = "auto"
     """How answers are compared and found in texts: ``zh`` for Chinese, ``ja`` for Japanese, ``en`` for all languages
     with blanks between words. ``auto`` finds out from the questions, and says what it found."""
