@@ -172,6 +172,12 @@ def load_experiment(
             f"retriever_training.loss: {loss} takes likelihoods as they are, and labels mixed in are none; choose "
             "another loss, or leave out teacher.gold_weight"
         )
+    if loss == "mse" and experiment.teacher.gold_weight:
+        raise ConfigError(
+            "retriever_training.loss: mse asks the student for the teacher's numbers, and with teacher.gold_weight "
+            "those of questions with retrieved gold passages are of another size than all others'; choose a loss of "
+            'order or differences, such as "kl", or leave out teacher.gold_weight'
+        )
     if loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
         raise ConfigError(
             'retriever_training.loss: emdr2 sums likelihoods of the answer, which teacher.kind = "likelihood" gives '
