@@ -21,6 +21,7 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.supervised import train_dpr
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.encoder_models import routes
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 SUPERVISED = ("supervised.steps=3", "supervised.questions_per_step=4", "supervised.learning_rate=0.01")
@@ -83,8 +84,8 @@ def test_the_command_makes_the_same_and_fuses_and_indexes(run, tiny_settings, tm
 
 def sides(folder):
     """The weights of the encoder of questions and of that of passages."""
-    router = next(iter(DualEncoder.load(RetrieverSettings(model=str(folder))).model))
-    return [router.sub_modules[task].state_dict() for task in ("query", "document")]
+    encoders = routes(DualEncoder.load(RetrieverSettings(model=str(folder))).model)
+    return [encoders[task].state_dict() for task in ("query", "document")]
 
 
 def test_a_run_starts_from_a_baseline_trained_here_as_the_recipe_says(tiny_data, tiny_settings, tmp_path, monkeypatch):
