@@ -10,6 +10,7 @@ from dogeared.errors import TrainingError
 from dogeared.evaluation.answers import AnswerMatcher
 from dogeared.records import Passage, Question, Ranking
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.encoder_models import routes
 from dogeared.training import loop
 from dogeared.training.dropout import set_dropout
 from dogeared.training.train_supervised import (
@@ -201,6 +202,28 @@ def test_parameters_change_the_loss_falls_and_each_question_finds_its_own(load, 
         score = SupervisedStudent(encoder, SETTINGS).score(batch)
     for row, right in enumerate(batch.positive.tolist()):
         assert score[row, right] > score[row][batch.is_negative[row]].max()
+
+
+def vectors(encoder):
+    encoder.eval()
+    with torch.inference_mode():
+        return encoder.embed(batch_of(encoder).queries), encoder.embed(batch_of(encoder).passages)
+
+
+def test_two_encoders_part_and_are_saved_and_loaded(load, tmp_path):
+    encoder = load(encoders="separate")
+    before = vectors(encoder)
+    train_supervised(encoder, EXAMPLES, SETTINGS, seed=1, folder=tmp_path / "work")
+    sides = [dict(side.named_parameters()) for side in routes(encoder.model).values()]
+    learned = {name for name in sides[0] if name.endswith("weight") and "pooler" not in name}
+    assert learned and not any(torch.equal(sides[0][name], sides[1][name]) for name in learned)
+    trained = vectors(encoder)
+    assert all((one - other).abs().max() > 1e-2 for one, other in zip(trained, before, strict=True))
+    encoder.save(tmp_path / "saved")
+    again = DualEncoder.load(RetrieverSettings(model=str(tmp_path / "saved"), max_length_tokens=32))
+    assert again.has_two_encoders
+    for one, other in zip(vectors(again), trained, strict=True):
+        assert torch.equal(one, other)
 
 
 def weights(encoder):
