@@ -254,3 +254,15 @@ def test_a_run_ends_where_retriever_and_reader_agree_enough_and_no_more_than_bef
     assert len(shares) == last + 1
     agreed = f"retriever and reader agree on {shares[last]:.2f} of their first five passages"
     assert results["stopped"] == f"{agreed}, and no more than a round before"
+
+
+def test_a_reader_without_passages_answers_by_heart_and_is_no_teacher(tiny_data, tiny_settings, tmp_path):
+    closed_book = (*tiny_settings, "reader.num_passages=0")
+    results = go(tiny_data, tmp_path / "run", closed_book, "rounds.max=0")
+    (entry,) = results["rounds"]
+    assert entry["reader"]["test"]["num_questions"] == 6
+    assert entry["agreement"] == {}
+    assert "the reader judged no two passages" in entry["teacher_check"]["warnings"][0]
+    assert api.load(tmp_path / "run").ask("where was she born ?").passages == ()
+    with pytest.raises(TrainingError, match=r"check of round 0 failed: .* raise reader\.num_passages"):
+        go(tiny_data, tmp_path / "run", closed_book, "rounds.max=1", strict=True)
