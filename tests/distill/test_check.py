@@ -37,9 +37,13 @@ def test_questions_on_which_no_order_can_win_are_not_compared():
     assert report["mrr_retrieval"] == 0.5
 
 
-def test_a_question_with_one_passage_is_left_out():
-    report = check_teacher([judged([1.0], "x"), judged([], "")])
+def test_a_question_with_one_passage_is_left_out_and_a_reader_that_read_no_more_is_told():
+    too_short = [judged([1.0], "x"), judged([], "")]
+    report = check_teacher(too_short, reads=False)
     assert report == {"num_questions": 0, "num_compared": 0, "warnings": []}
+    [warning] = check_teacher(too_short)["warnings"]
+    assert "judged no two passages" in warning and "reader.num_passages" in warning
+    assert check_teacher([*too_short, judged([0.0, 1.0], ".x")])["warnings"] == []
 
 
 def random_questions(seed: int, *, knows: float) -> list[JudgedPassages]:

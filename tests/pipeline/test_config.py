@@ -123,3 +123,11 @@ def test_emdr2_of_tokens_wants_the_teacher_that_knows_tokens():
             load_experiment(overrides=["retriever_training.loss=emdr2_tokens", f"teacher.kind={kind}"])
     likely = load_experiment(overrides=["retriever_training.loss=emdr2_tokens", "teacher.kind=likelihood"])
     assert likely.retriever_training.loss == "emdr2_tokens"
+
+
+def test_squared_error_has_no_teacher_with_numbers_of_two_sizes():
+    overrides = ["teacher.kind=perplexity", "teacher.gold_weight=0.5"]
+    with pytest.raises(ConfigError, match=r"mse asks .* choose a loss .* \"kl\", or leave out teacher\.gold_weight"):
+        load_experiment(overrides=[*overrides, "retriever_training.loss=mse"])
+    for loss in ("kl", "max_margin", "cross_entropy", "graded_infonce"):
+        assert load_experiment(overrides=[*overrides, f"retriever_training.loss={loss}"]).teacher.gold_weight == 0.5

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from dogeared.batching import ReaderBatch, reader_batch
+from dogeared.compute import autocast, multiplies_bfloat16
 from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import ModelError
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
@@ -348,3 +349,39 @@ def test_weights_rounded_once_give_what_autocast_gives(kind, tmp_path):
             rounded = reader.fuse(batch).states
     assert rounded.dtype == torch.bfloat16
     assert (rounded.float() - exact).norm() < 0.02 * exact.norm()
+
+
+in_bfloat16 = pytest.mark.skipif(
+    not multiplies_bfloat16(torch.device("cpu")), reason="this processor multiplies no matrices in bfloat16"
+)
+
+
+@in_bfloat16
+@pytest.mark.parametrize("encodes_twice", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_learned_in_bfloat16_is_what_is_learned_in_float32(kind, encodes_twice, tmp_path):
+    """The loss, and the gradient of every weight that has one of some size, within what bfloat16 can hold."""
+    reader = tiny_reader(kind, tmp_path).train()
+    set_dropout(reader, 0.0)
+    reader.encodes_twice = encodes_twice
+    batch = reader.batch(QUESTIONS, [PASSAGES, PASSAGES[:1], PASSAGES[1:3]], answers=["Anna", "Rome", "the river"])
+    losses, gradients = [], []
+    for precision in ("fp32", "bf16"):
+        reader.zero_grad()
+        with autocast(precision, reader.device):
+            loss = reader(batch)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({name: p.grad.clone() for name, p in reader.named_parameters() if p.grad is not None})
+    exact, rounded = gradients
+    assert losses[1].dtype == torch.float32 and losses[1].isfinite()
+    assert losses[0] != losses[1], "bfloat16 is another precision"
+    torch.testing.assert_close(*losses, rtol=2e-2, atol=0)
+    assert rounded.keys() == exact.keys()
+    largest = max(value.norm() for value in exact.values())
+    for name, value in exact.items():
+        assert rounded[name].dtype == torch.float32, name
+        # A bias of keys has no gradient but rounding: softmax takes it away.
+        assert (rounded[name] - value).norm() < 0.1 * value.norm() + 1e-3 * largest, name
+    whole = [torch.cat([value.flatten() for value in one.values()]) for one in gradients]
+    assert (whole[1] - whole[0]).norm() < 0.05 * whole[0].norm()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from sentence_transformers import MultiVectorEncoder
 
 from dogeared.data.corpus import build_corpus
@@ -32,6 +33,17 @@ def load(model, **changes):
 @pytest.fixture
 def encoder(tiny_models):
     return load(tiny_models / "encoder")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that cannot be reached, with a place for what was fetched of ``someone/model`` before."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    of_model = tmp_path / "models--someone--model"
+    (of_model / "refs").mkdir(parents=True)
+    (of_model / "refs" / "main").write_text("0" * 40)
+    return of_model / "snapshots" / ("0" * 40)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +150,11 @@ def test_a_saved_student_needs_no_flags(encoder, corpus, tmp_path):
     texts = [question.text for question in QUESTIONS]
     for found, expected in zip(other.encode_query(texts), encoder.model.encode_query(texts), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_student_on_the_hub_needs_no_flags_either(encoder, hub):
+    encoder.save(hub)
+    assert load("someone/model", vectors="dense").is_multi
 
 
 @pytest.mark.parametrize("expansion", [None, {"strategy": "fixed", "length": 12, "token": "[UNK]"}])

@@ -1,7 +1,5 @@
 """The student's losses mixed, its gradients cached, and its two encoders: what each trains, and what it leaves."""
 
-import weakref
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
+from held_activations import held_at_every_chunk
 
 SETTINGS = RetrieverTraining(
     steps=3, questions_per_step=4, learning_rate=1e-2, precision="fp32", max_gradient_norm=1e9, num_passages=6
@@ -146,17 +145,7 @@ def test_only_one_chunk_s_activations_are_in_memory(tiny_models, corpus, relevan
     encoder = load(tiny_models)
     student, batch = student_and_batch(encoder, relevance, corpus, chunk_tokens=60)
     student.settings = SETTINGS.model_copy(update={"chunk_tokens": chunk_tokens})
-    held, counts = weakref.WeakSet(), []
-
-    def note(module, inputs, output):
-        held.add(output)
-        counts.append(len(held))
-
-    inner = [module for module in encoder.modules() if isinstance(module, nn.Linear) and module.out_features == 64]
-    assert len(inner) == 2
-    inner[0].register_forward_hook(note)
-    loss = student(batch)
-    loss.backward()
+    counts = held_at_every_chunk(encoder, 64, lambda: student(batch))
     num_chunks = len(batch.passages) + len(batch.queries)
     assert num_chunks > 6
     if chunk_tokens:

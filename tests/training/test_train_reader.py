@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dogeared.compute import multiplies_bfloat16
 from dogeared.data.corpus import build_corpus
 from dogeared.data.readings import Readings
 from dogeared.errors import TrainingError
@@ -70,6 +71,25 @@ def test_a_reader_changes_and_its_loss_falls(reader, tmp_path):
     state = train(reader, readings(tmp_path), tmp_path, steps=30)
     assert sum(state.losses[-5:]) < sum(state.losses[:5]) / 2
     assert not any(torch.equal(before[name], value) for name, value in reader.named_parameters())
+
+
+@pytest.mark.skipif(
+    not multiplies_bfloat16(torch.device("cpu")), reason="this processor multiplies no matrices in bfloat16"
+)
+def test_a_reader_trained_in_bfloat16_learns_as_in_float32(reader, tmp_path):
+    start = {name: value.clone() for name, value in reader.state_dict().items()}
+    losses, moved = [], []
+    for precision in ("fp32", "bf16"):
+        reader.load_state_dict(start)
+        folder = tmp_path / precision
+        state = train(reader, readings(folder), folder, precision=precision, steps=8)
+        losses.append(torch.tensor(state.losses))
+        assert all(value.dtype == torch.float32 for value in reader.state_dict().values())
+        moved.append(torch.cat([(value - start[name]).flatten() for name, value in reader.named_parameters()]))
+    assert losses[1].isfinite().all() and not torch.equal(*losses)
+    assert losses[1][-1] < losses[1][0]
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0)
+    assert torch.cosine_similarity(*moved, dim=0) > 0.9
 
 
 def test_each_step_reads_all_passages_of_each_question_in_the_order_of_the_ranking(reader, tmp_path):

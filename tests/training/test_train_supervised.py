@@ -10,7 +10,9 @@ from dogeared.errors import TrainingError
 from dogeared.evaluation.answers import AnswerMatcher
 from dogeared.records import Passage, Question, Ranking
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.encoder_models import routes
 from dogeared.training import loop
+from dogeared.training.dropout import set_dropout
 from dogeared.training.train_supervised import (
     Example,
     SupervisedStudent,
@@ -19,6 +21,7 @@ from dogeared.training.train_supervised import (
     supervised_batch,
     train_supervised,
 )
+from held_activations import held_at_every_chunk
 
 SETTINGS = SupervisedTraining(
     steps=3, questions_per_step=3, learning_rate=1e-2, precision="fp32", dropout=0.0, save_every_seconds=0.0
@@ -120,6 +123,67 @@ def test_padding_of_longer_neighbours_bears_on_nothing(load):
     torch.testing.assert_close(beside[:3, :4], alone, atol=1e-5, rtol=0)
 
 
+def longer(number):
+    """A question, and passages of other lengths than those of other numbers."""
+    right = passage(f"right {number}", f"{number} " + "in Paris " * (number + 1))
+    wrong = passage(f"wrong {number}", f"{number} " + "a river and a lake " * (6 - number))
+    return example(str(number), "where was she born " * (number % 3 + 1), "Paris", right, wrong)
+
+
+MANY = [longer(number) for number in range(6)]
+
+
+def gradients(student, batch):
+    student.zero_grad()
+    torch.manual_seed(7)
+    loss = student(batch)
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    assert max(value.abs().max() for value in found.values()) > 0.01
+    return loss.item(), found
+
+
+@pytest.mark.parametrize("encoders", ["shared", "separate", "query_only"])
+def test_cached_gradients_are_those_of_the_plain_loss(load, encoders):
+    """In other chunks; then in the same, where dropout falls alike too."""
+    encoder = load(encoders=encoders).train()
+    chunked = SETTINGS.model_copy(update={"chunk_tokens": 40})
+    batch = batch_of(encoder, MANY, chunked)
+    assert len(batch.queries) > 1 and len(batch.passages) > 4
+    set_dropout(encoder, 0.0)
+    plain_loss, plain = gradients(SupervisedStudent(encoder, SETTINGS), batch_of(encoder, MANY))
+    loss, cached = gradients(SupervisedStudent(encoder, chunked), batch)
+    assert loss == pytest.approx(plain_loss, abs=1e-6)
+    assert cached.keys() == plain.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(cached[name], value, atol=1e-6, rtol=1e-5)  # added up in another order
+    set_dropout(encoder, 0.4)
+    once, twice = (gradients(SupervisedStudent(encoder, one), batch) for one in (SETTINGS, chunked))
+    assert once[0] == twice[0] != loss
+    for name, value in once[1].items():
+        torch.testing.assert_close(twice[1][name], value, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("chunk_tokens", [40, 0])
+def test_only_one_chunk_s_activations_are_in_memory(load, chunk_tokens):
+    encoder = load().train()
+    batch = batch_of(encoder, MANY, SETTINGS.model_copy(update={"chunk_tokens": 40}))
+    student = SupervisedStudent(encoder, SETTINGS.model_copy(update={"chunk_tokens": chunk_tokens}))
+    counts = held_at_every_chunk(encoder, 64, lambda: student(batch))
+    num_chunks = len(batch.passages) + len(batch.queries)
+    assert num_chunks > 6
+    if chunk_tokens:
+        assert len(counts) == 2 * num_chunks, "each chunk is encoded twice"
+        assert max(counts) <= 2
+    else:
+        assert len(counts) == num_chunks == max(counts)
+
+
+def test_a_baseline_trained_by_chunks_is_another_artifact_only_where_it_is_asked_for():
+    assert "chunk_tokens" not in SETTINGS.model_dump()
+    assert SupervisedTraining(chunk_tokens=40).model_dump()["chunk_tokens"] == 40
+
+
 def trained(load, folder, examples=EXAMPLES, **changes):
     encoder = load()
     state = train_supervised(encoder, examples, SETTINGS.model_copy(update=changes), seed=1, folder=folder)
@@ -138,6 +202,28 @@ def test_parameters_change_the_loss_falls_and_each_question_finds_its_own(load, 
         score = SupervisedStudent(encoder, SETTINGS).score(batch)
     for row, right in enumerate(batch.positive.tolist()):
         assert score[row, right] > score[row][batch.is_negative[row]].max()
+
+
+def vectors(encoder):
+    encoder.eval()
+    with torch.inference_mode():
+        return encoder.embed(batch_of(encoder).queries), encoder.embed(batch_of(encoder).passages)
+
+
+def test_two_encoders_part_and_are_saved_and_loaded(load, tmp_path):
+    encoder = load(encoders="separate")
+    before = vectors(encoder)
+    train_supervised(encoder, EXAMPLES, SETTINGS, seed=1, folder=tmp_path / "work")
+    sides = [dict(side.named_parameters()) for side in routes(encoder.model).values()]
+    learned = {name for name in sides[0] if name.endswith("weight") and "pooler" not in name}
+    assert learned and not any(torch.equal(sides[0][name], sides[1][name]) for name in learned)
+    trained = vectors(encoder)
+    assert all((one - other).abs().max() > 1e-2 for one, other in zip(trained, before, strict=True))
+    encoder.save(tmp_path / "saved")
+    again = DualEncoder.load(RetrieverSettings(model=str(tmp_path / "saved"), max_length_tokens=32))
+    assert again.has_two_encoders
+    for one, other in zip(vectors(again), trained, strict=True):
+        assert torch.equal(one, other)
 
 
 def weights(encoder):

@@ -227,3 +227,42 @@ def test_a_reader_that_does_not_exist_is_said_before_any_work(tiny_data, tiny_se
     with pytest.raises(ModelError, match="nowhere"):
         go(tiny_data, tmp_path / "run", tiny_settings, "reader.model=./nowhere")
     assert not (tmp_path / "run" / "untouched").exists()
+
+
+def test_four_rounds_each_go_on_from_the_one_before(tiny_data, tiny_settings, tmp_path):
+    many = ("rounds.max=4", "rounds.patience=9", "num_passages=12", "reader.num_passages=8")
+    results = go(tiny_data, tmp_path / "run", tiny_settings, *many)
+    assert len(results["rounds"]) == 5
+    assert results["stopped"] == "all rounds asked for are done"
+    made, before = artifacts(tmp_path / "run"), "untouched"
+    for number in range(1, 5):
+        here, reader = f"round-{number}", f"round-{number - 1}/reader"
+        assert made[f"{here}/relevance"].inputs["reader"] == made[reader].fingerprint
+        assert made[f"{here}/retriever"].inputs["start"] == made[f"{before}/retriever"].fingerprint
+        assert made[f"{here}/retriever"].inputs["relevance"] == made[f"{here}/relevance"].fingerprint
+        assert made[f"{here}/retriever"].files != made[f"{before}/retriever"].files
+        assert made[f"{here}/reader"].inputs["ranking"] == made[f"{here}/ranking"].fingerprint
+        before = here
+
+
+def test_a_run_ends_where_retriever_and_reader_agree_enough_and_no_more_than_before(tiny_data, tiny_settings, tmp_path):
+    low = ("rounds.max=6", "rounds.enough_overlap=0.01", "rounds.patience=9")
+    go(tiny_data, tmp_path / "run", tiny_settings, *low, "num_passages=12", "reader.num_passages=8")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    shares = [entry["agreement"]["overlap@5"] for entry in results["rounds"]]
+    last = next(number for number in range(2, 6) if shares[number] <= shares[number - 1])
+    assert len(shares) == last + 1
+    agreed = f"retriever and reader agree on {shares[last]:.2f} of their first five passages"
+    assert results["stopped"] == f"{agreed}, and no more than a round before"
+
+
+def test_a_reader_without_passages_answers_by_heart_and_is_no_teacher(tiny_data, tiny_settings, tmp_path):
+    closed_book = (*tiny_settings, "reader.num_passages=0")
+    results = go(tiny_data, tmp_path / "run", closed_book, "rounds.max=0")
+    (entry,) = results["rounds"]
+    assert entry["reader"]["test"]["num_questions"] == 6
+    assert entry["agreement"] == {}
+    assert "the reader judged no two passages" in entry["teacher_check"]["warnings"][0]
+    assert api.load(tmp_path / "run").ask("where was she born ?").passages == ()
+    with pytest.raises(TrainingError, match=r"check of round 0 failed: .* raise reader\.num_passages"):
+        go(tiny_data, tmp_path / "run", closed_book, "rounds.max=1", strict=True)

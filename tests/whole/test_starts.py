@@ -15,6 +15,7 @@ from dogeared.evaluation.ranking import evaluate_retrieval
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.lexical import load_words
+from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.hybrid import HybridSettings, fuse
 from dogeared.retrieval.tfidf import TfidfRetriever
 
@@ -102,6 +103,36 @@ def test_a_run_starts_from_an_encoder_that_is_not_the_student(go, other_encoder,
     assert {path.name for path in changed} <= {"run", "results.json", "experiment.json"}
     with pytest.raises(ArtifactError, match=r"retriever .*model"):
         go("start=dense", f"start_model={other_encoder / '..' / 'other'}")
+
+
+@pytest.fixture
+def student_of(tiny_models, tiny_language_model):
+    """The settings of a student whose vectors are of some kind."""
+    models = {"sparse": tiny_language_model, "multi": tiny_models / "encoder"}
+    return lambda vectors: (f"retriever.vectors={vectors}", f"retriever.model={models[vectors]}")
+
+
+@pytest.mark.parametrize("vectors", ["sparse", "multi"])
+def test_an_encoder_to_start_from_is_dense_whatever_the_student_is(go, other_encoder, student_of, tmp_path, vectors):
+    start = ("start=dense", f"start_model={other_encoder}")
+    go(*start, out=tmp_path / "dense")
+    results, run = go(*start, *student_of(vectors)), RunFolder(tmp_path / "run")
+    opened = [DualEncoder.load(RetrieverSettings(model=str(one.retriever))) for one in (run.start, run.untouched)]
+    assert [one.is_sparse for one in opened] == [False, vectors == "sparse"]
+    assert [one.is_multi for one in opened] == [False, vectors == "multi"]
+    assert rankings(run.round(0).ranking) == rankings(RunFolder(tmp_path / "dense").round(0).ranking)
+    if results["best"] == 0:
+        assert_searches_as_it_ranked(run.path, rankings(run.round(0).ranking))
+
+
+@pytest.mark.parametrize("vectors", ["sparse", "multi"])
+def test_a_start_with_other_vectors_is_what_its_folder_says(go, student_of, tmp_path, vectors):
+    go(*student_of(vectors), out=tmp_path / "other")
+    saved = RunFolder(tmp_path / "other").untouched
+    results, run = go("start=dense", f"start_model={saved.retriever}"), RunFolder(tmp_path / "run")
+    assert rankings(run.round(0).ranking) == rankings(saved.ranking)
+    if results["best"] == 0:
+        assert_searches_as_it_ranked(run.path, rankings(run.round(0).ranking))
 
 
 @pytest.mark.parametrize("method", ["rank", "score"])

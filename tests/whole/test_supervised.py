@@ -1,4 +1,10 @@
-"""The baseline as a step and a command: it leaves a student like any other, and refuses other settings."""
+"""The baseline as a step and a command, and as a run's start: a student like any other, that refuses other settings."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +17,13 @@ from dogeared.data.rankings import read_rankings
 from dogeared.errors import ArtifactError
 from dogeared.pipeline import steps
 from dogeared.pipeline.config import load_experiment
+from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.supervised import train_dpr
+from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
+from dogeared.retrieval.encoder_models import routes
 
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 SUPERVISED = ("supervised.steps=3", "supervised.questions_per_step=4", "supervised.learning_rate=0.01")
 
 
@@ -70,3 +80,49 @@ def test_the_command_makes_the_same_and_fuses_and_indexes(run, tiny_settings, tm
     )
     fused = invoke("fuse", lexical=tmp_path / "words", dense=run.untouched.ranking, out=tmp_path / "fused")
     assert fused.facts["retriever"].endswith(" + tfidf")
+
+
+def sides(folder):
+    """The weights of the encoder of questions and of that of passages."""
+    encoders = routes(DualEncoder.load(RetrieverSettings(model=str(folder))).model)
+    return [encoders[task].state_dict() for task in ("query", "document")]
+
+
+def test_a_run_starts_from_a_baseline_trained_here_as_the_recipe_says(tiny_data, tiny_settings, tmp_path, monkeypatch):
+    """The recipe's own commands, with tiny models and few steps."""
+    (recipe,) = [code for code in re.findall(r"```\n(.*?)```", RECIPES.read_text(), re.DOTALL) if "train-dpr" in code]
+    monkeypatch.setattr("dogeared.cli._set_up_output", lambda **_: None)
+    monkeypatch.chdir(tmp_path)
+    for name in ("passages.jsonl", "questions.jsonl"):
+        shutil.copy(tiny_data / name, name)
+    # What a recipe sets wins over a file.
+    values = (one.split("=", 1) for one in tiny_settings)
+    lines = [f"{key} = {value if value[0].isdigit() else json.dumps(value)}" for key, value in values]
+    Path("tiny.toml").write_text("\n".join(lines))
+    for line in recipe.replace("\\\n", " ").splitlines():
+        _, command, *told = shlex.split(line)
+        few = ["--config", "tiny.toml", *(part for one in SUPERVISED for part in ("--set", one))]
+        done = CliRunner().invoke(app, [command, *told, *(few if command != "prepare" else [])])
+        assert done.exit_code == 0, done.output
+    run = RunFolder(Path("runs/dpr-here"))
+    results, dataset = json.loads(run.results.read_text()), Dataset.open(run.data)
+    assert results["rounds"][0]["retriever"]["name"] == "dpr-here"
+
+    before, trained, student, taught = map(
+        sides, ("dpr-here-untouched", "dpr-here", run.untouched.retriever, run.round(1).retriever)
+    )
+    for side in (0, 1):
+        assert all(torch.equal(student[side][name], value) for name, value in trained[side].items())
+        for name in (name for name in trained[side] if name.endswith("weight") and "pooler" not in name):
+            assert not torch.equal(before[side][name], trained[side][name]), name
+            assert not torch.equal(trained[side][name], taught[side][name]), name
+
+    encoder = DualEncoder.load(RetrieverSettings(model="dpr-here")).eval()
+    passages = dataset.corpus.passages(range(len(dataset.corpus)))
+    with torch.inference_mode():
+        queries = encoder.embed(encoder.query_chunks([question.text for question in dataset.split("test")]))
+        scores = encoder.score_all(queries, encoder.embed(encoder.passage_chunks(passages)))
+    ranking = read_rankings(run.round(0).ranking / "rankings.parquet")
+    for question, row in zip(dataset.split("test"), scores, strict=True):
+        best = dataset.corpus.ids(row.argsort(descending=True)[:3].tolist())
+        assert list(ranking[question.id].passage_ids[:3]) == list(best)

@@ -69,6 +69,11 @@ def check_teacher(
             "questions, and would destroy the retriever; "
             + ("train the reader anew with a lower learning rate, or in fp32" if reads else longer)
         )
+    if reads and not questions and not broken:
+        warnings.append(
+            "the reader judged no two passages of any question, so that nothing is known of it as a teacher; raise "
+            "reader.num_passages, or do without distillation (rounds.max = 0)"
+        )
     if ranks:
         mrr_teacher = sum(1 / teacher for teacher, _ in ranks) / len(ranks)
         mrr_retrieval = sum(1 / retrieval for _, retrieval in ranks) / len(ranks)

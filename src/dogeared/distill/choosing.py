@@ -90,7 +90,8 @@ class TeacherSettings(Settings):
     first 32 questions that tell. All where 0, of which most look elsewhere."""
     gold_weight: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda weight: weight == 0)
     """Supervised: the share of gold labels in what is learned of a training question whose gold passages were
-    retrieved; the rest is the teacher's. 0 knows no labels, and labels alone are ``kind = "gold"``."""
+    retrieved; the rest is the teacher's. 0 knows no labels, and labels alone are ``kind = "gold"``. Not with losses
+    that take the teacher's numbers as they are (``mse``, ``emdr2``)."""
     heads: list[Annotated[str, Field(pattern=r"^\d+\.\d+$")]] = Field(default=[], exclude_if=lambda heads: not heads)
     """With ``causal_attention``, which heads are asked, as ``layer.head`` counted from 0: those that ``dogeared
     choose-heads`` found on dev questions. The model is run no further than the last of their layers."""

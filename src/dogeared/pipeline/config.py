@@ -68,7 +68,8 @@ class Experiment(Settings):
     vectors together, or a ranking that came with the questions."""
     start_model: str | None = None
     """With ``dense`` and ``hybrid``, whose vectors: a sentence-transformers model or a plain encoder by hub name or
-    folder. The student as it stands before any distillation, where nothing is said."""
+    folder, opened as what it was saved as, whatever the student is. The student as it stands before any distillation,
+    where nothing is said."""
     language: Language | Literal["auto"] = "auto"
     """How answers are compared and found in texts: ``zh`` for Chinese, ``ja`` for Japanese, ``en`` for all languages
     with blanks between words. ``auto`` finds out from the questions, and says what it found."""
@@ -170,6 +171,12 @@ def load_experiment(
         raise ConfigError(
             f"retriever_training.loss: {loss} takes likelihoods as they are, and labels mixed in are none; choose "
             "another loss, or leave out teacher.gold_weight"
+        )
+    if loss == "mse" and experiment.teacher.gold_weight:
+        raise ConfigError(
+            "retriever_training.loss: mse asks the student for the teacher's numbers, and with teacher.gold_weight "
+            "those of questions with retrieved gold passages are of another size than all others'; choose a loss of "
+            'order or differences, such as "kl", or leave out teacher.gold_weight'
         )
     if loss == "emdr2" and experiment.teacher.kind not in ("likelihood", "file"):
         raise ConfigError(

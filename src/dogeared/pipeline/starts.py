@@ -141,10 +141,14 @@ def _start_folder(run: RunFolder, experiment: Experiment) -> RoundFolder:
 
 
 def start_experiment(experiment: Experiment) -> Experiment:
-    """Return the settings with the model of the first retrieval in the place of the student."""
+    """Return the settings with the model of the first retrieval in the place of the student.
+
+    What it is, it says itself: how many encoders the student has, and what its vectors are and how they are compared,
+    is of the student alone.
+    """
     if experiment.start_model is None:
         return experiment
     model = experiment.retriever.model_copy(
-        update={"model": experiment.start_model, "similarity": "auto", "encoders": "shared"}
+        update={"model": experiment.start_model, "similarity": "auto", "encoders": "shared", "vectors": "dense"}
     )
     return experiment.model_copy(update={"retriever": model})

@@ -18,6 +18,7 @@ import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Normalize, Router, Transformer
 from sentence_transformers.sparse_encoder.modules import SpladePooling
+from sentence_transformers.util import load_file_path
 from torch import nn
 
 from dogeared.errors import ModelError
@@ -65,7 +66,7 @@ def open_model(name: str, vectors: Vectors) -> StudentModel:
 
     Args:
         name: On the hub, or a folder.
-        vectors: What they shall be; a folder with a model whose vectors are not dense knows better.
+        vectors: What they shall be; a saved model whose vectors are not dense knows better.
 
     Raises:
         ModelError: Sparse vectors are asked of a model that predicts no words, so that it has nothing to make a number
@@ -86,9 +87,9 @@ def open_model(name: str, vectors: Vectors) -> StudentModel:
 
 
 def _saved_vectors(name: str) -> Vectors:
-    """Tell what the vectors of a model in a folder are; dense where nothing says otherwise."""
-    file = Path(name) / "config_sentence_transformers.json"
-    said = json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
+    """Tell what the vectors of a saved model are, also on the hub; dense where nothing says otherwise."""
+    file = load_file_path(name, "config_sentence_transformers.json")
+    said = json.loads(Path(file).read_text(encoding="utf-8")).get("model_type") if file else None
     return _SAVED.get(str(said), "dense")
 
 

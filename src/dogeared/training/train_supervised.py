@@ -7,7 +7,8 @@ answer, so that nothing is known here that distillation does not know; gold pass
 No reader takes part. Whatever counts as right for a question is never its negative, whosever passage it is, and a text
 that stands in a batch more than once counts once.
 
-Source: Karpukhin et al. 2020, section 3.2 (positives, BM25 negatives, in-batch negatives).
+Source: Karpukhin et al. 2020, section 3.2 (positives, BM25 negatives, in-batch negatives); encoding again where a
+gradient comes, Gao et al. 2021 (arXiv 2101.06983).
 """
 
 import logging
@@ -61,6 +62,10 @@ class SupervisedTraining(LoopSettings):
     questions_per_batch: int = Field(default=0, ge=0)
     """Questions whose passages are each other's negatives, and which are in memory at once; as many as a step has where
     0. Fewer make the task easier, and the student weaker."""
+    # Left out of what is written down where it is 0: baselines made before there was a choice stay the same.
+    chunk_tokens: int = Field(default=0, ge=0, exclude_if=lambda tokens: tokens == 0)
+    """Tokens whose activations are in memory at once, as with ``retriever_training.chunk_tokens``: memory does not grow
+    with the batch, so that it may be as large as the task should be hard, at a third more work. 0 encodes once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +110,20 @@ class SupervisedStudent(nn.Module):
 
     Args:
         encoder: Trained in place.
-        settings: For the temperature.
+        settings: For the temperature, and how much is in memory at once.
     """
 
     def __init__(self, encoder: DualEncoder, settings: SupervisedTraining) -> None:
         super().__init__()
         self.encoder = encoder
+        self.settings = settings
         self.temperature = settings.temperature or (COSINE_TEMPERATURE if encoder.is_cosine else 1.0)
 
     def score(self, batch: SupervisedBatch) -> Float[Tensor, "batch rows"]:
         """Score each question against all passages of the batch."""
-        return self.encoder.score_all(self.encoder.embed(batch.queries), self.encoder.embed(batch.passages))
+        encode_twice = self.settings.chunk_tokens > 0
+        queries = self.encoder.embed(batch.queries, encode_twice=encode_twice)
+        return self.encoder.score_all(queries, self.encoder.embed(batch.passages, encode_twice=encode_twice))
 
     def forward(self, batch: SupervisedBatch) -> Float[Tensor, ""]:
         """Return -log of the positive's probability, averaged over questions."""
@@ -241,9 +249,10 @@ def supervised_batch(
         ]
         for example, right in zip(examples, positive, strict=True)
     ]
+    size = settings.chunk_tokens or None
     return SupervisedBatch(
-        queries=encoder.query_chunks([example.question.text for example in examples]),
-        passages=encoder.passage_chunks(passages),
+        queries=encoder.query_chunks([example.question.text for example in examples], max_chunk_tokens=size),
+        passages=encoder.passage_chunks(passages, max_chunk_tokens=size),
         positive=torch.tensor(positive),
         is_negative=torch.tensor(is_negative),
     )
