@@ -198,9 +198,7 @@ class QuestionAnswering:
         with self._models:
             found = self._search(texts, asked, rerank=True)
             most = max((len(passages) for passages in found), default=0)
-            size = questions_per_batch(
-                self._reader.settings.model_copy(update={"num_passages": most}), self._reader.device
-            )
+            size = questions_per_batch(self._reader.settings, self._reader.device, num_passages=most)
             answered: list[Answered] = []
             for start in range(0, len(texts), size):
                 part = slice(start, start + size)

@@ -70,6 +70,25 @@ def test_each_question_is_one_step_of_progress(name, tmp_path):
     assert watcher.done == 7
 
 
+@pytest.mark.parametrize("name", ["attention", "likelihood", "posterior"])
+def test_passages_that_are_judged_bound_a_batch_and_not_those_that_are_read_to_answer(name, tmp_path, monkeypatch):
+    readings = answered(tmp_path)
+    teacher = TEACHERS[name](tmp_path, "fp32")
+    # A student compares four passages where its reader reads one: by those, four questions would be one batch.
+    teacher.reader.settings = teacher.reader.settings.model_copy(update={"num_passages": 1})
+    monkeypatch.setattr("dogeared.reader.answering._TOKENS_AT_ONCE_ON_CPU", 4 * 64)
+    sizes, make = [], teacher.reader.batch
+
+    def spy(texts, found, **answers):
+        sizes.append(sum(map(len, found)))
+        return make(texts, found, **answers)
+
+    monkeypatch.setattr(teacher.reader, "batch", spy)
+    list(teacher.relevance(readings))
+    assert sizes
+    assert max(sizes) <= 4
+
+
 @pytest.mark.parametrize("name", ["attention", "likelihood", "posterior", "cross-encoder"])
 def test_half_precision_rounds(name, tmp_path):
     readings = answered(tmp_path)
