@@ -91,6 +91,47 @@ def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeyp
     assert "times floor" in shown
 
 
+def test_quick_figures_are_written_nowhere_unless_told(tmp_path, monkeypatch, capsys):
+    latest = tmp_path / "latest.json"
+    latest.write_text("{}")
+    monkeypatch.setattr(bench, "LATEST", latest)
+    monkeypatch.setattr("benchmarks.speed.score.measure", lambda options: {"score_fp32": Row(unit="x", seconds=1.0)})
+    monkeypatch.setattr(sys, "argv", ["speed", "score", "--quick"])
+    bench.main()
+    assert latest.read_text() == "{}"
+    assert "not written" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["speed", "score"])
+    bench.main()
+    assert set(json.loads(latest.read_text())) == {"score_fp32"}
+
+
+def test_what_is_left_out_for_want_of_data_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.speed.score.measure", lambda options: {"score_fp32": Row(unit="x", seconds=1.0)})
+    arguments = ["speed", "score", "encode", "--quick", "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    bench.main()
+    shown = capsys.readouterr()
+    assert f"encode is left out: there is no {tmp_path / 'wiki_en' / 'passages.jsonl'}; --data names" in shown.err
+    assert "score_fp32" in shown.out
+    monkeypatch.setattr(sys, "argv", ["speed", "ask", *arguments[3:]])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "error: ask is left out: there is no" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["speed", "nothing"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "nothing is called nothing; there are the groups score" in capsys.readouterr().err
+
+
+def test_a_part_that_reads_data_is_named_and_so_is_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    row = {"gpu_score": Row(unit="x", seconds=1.0)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert bench.why_left_out("gpu", tmp_path, row).startswith("what of gpu reads it is left out: there is no ")
+    assert bench.why_left_out("score", tmp_path, row) == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench.why_left_out("gpu", tmp_path, {}) == "gpu is left out: there is no GPU with CUDA"
+
+
 def test_memory_is_measured_in_a_process_for_each_way(tmp_path):
     options = Options(scratch=tmp_path, data=tmp_path, quick=True)
     (row,) = measure_memory(options).values()
