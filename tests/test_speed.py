@@ -11,6 +11,7 @@ from benchmarks.speed.memory import measure as measure_memory
 from benchmarks.speed.rows import Options, Row, best_seconds
 from benchmarks.speed.subject import make_subject
 from benchmarks.speed.textbook import Textbook
+from torch import nn
 
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
@@ -49,6 +50,32 @@ def test_the_textbook_learns_as_the_package_does(subject):
         answers=[question.answers[0] for question in questions],
     )
     assert reader(batch).item() == pytest.approx(loss, abs=1e-5)
+
+
+def test_every_gradient_is_that_of_the_library_s_model_question_by_question(subject, monkeypatch):
+    class Keeps(torch.optim.SGD):
+        def step(self):
+            kept.update({name: p.grad.clone() for name, p in textbook.model.named_parameters()})
+
+    kept = {}
+    textbook = Textbook(subject)
+    textbook.model.set_attn_implementation("eager")  # not even attention is anyone else's
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
+    textbook.step(range(3), Keeps(textbook.model.parameters(), lr=0.0))
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
+    questions = subject.readings.questions
+    reader(
+        reader.batch(
+            [question.text for question in questions],
+            [subject.readings.passages(index) for index in range(3)],
+            answers=[question.answers[0] for question in questions],
+        )
+    ).backward()
+    ours = {name: p.grad for name, p in reader.model.named_parameters()}
+    assert ours.keys() == kept.keys()
+    for name, expected in kept.items():
+        assert expected.norm() > 0, name
+        assert (ours[name] - expected).norm() < 1e-5 * expected.norm(), name
 
 
 def test_operations_are_those_counted_by_hand():
