@@ -16,7 +16,7 @@ from threading import Lock
 
 import torch
 
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.errors import ArtifactError, DataError
@@ -95,6 +95,7 @@ class QuestionAnswering:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
                 questions and finds nothing for new ones, or is by words already and cannot be made a hybrid.
         """
+        keep_freed_memory()
         run = RunFolder(folder)
         best: Name = read_results(run)["best"]
         experiment = read_experiment(run)

@@ -7,7 +7,7 @@ import torch
 from dogeared.data.corpus import build_corpus
 from dogeared.data.formats import iter_passages
 from dogeared.records import Question
-from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, encode_corpus
+from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, carry_vectors, encode_corpus
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
 
@@ -68,6 +68,15 @@ def test_an_interrupted_encoding_goes_on_at_the_first_shard_not_finished(
     assert [len(shard) for shard in asked] == [8, 8, 8, 6], "no shard is encoded twice"
     assert [passage_id for shard in asked for passage_id in shard] == corpus.ids(range(30))
     assert [path.name for path in (tmp_path / "part").iterdir()] == [VECTORS_FILE]
+
+
+def test_memory_that_encoding_frees_is_kept(encoder, corpus, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("dogeared.retrieval.dense.keep_freed_memory", lambda: kept.append(True))
+    encoded(encoder, corpus, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    carry_vectors(encoder, corpus, tmp_path / "a", tmp_path / "b", SETTINGS, kept=range(30))
+    assert kept == [True, True]
 
 
 def test_a_shard_that_was_written_but_not_noted_is_encoded_again(encoder, corpus, tmp_path, monkeypatch):

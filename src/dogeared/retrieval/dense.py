@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dogeared.ahead import ahead
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
 from dogeared.records import Question, Ranking
@@ -83,6 +83,7 @@ def encode_corpus(
     Returns:
         The file with the vectors; int8 has another beside it.
     """
+    keep_freed_memory()
     if encoder.is_sparse:
         return _encode_sparse(encoder, corpus, folder, settings)
     if encoder.is_multi:
@@ -111,6 +112,7 @@ def carry_vectors(
         settings: How new passages are encoded.
         kept: The rows of the kept passages in the corpus as it was.
     """
+    keep_freed_memory()
     if encoder.is_sparse:
         old = SparseIndex.open(made).vectors[np.asarray(kept, dtype=np.int64)]
         new = [
