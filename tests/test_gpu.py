@@ -6,11 +6,13 @@ from torch import nn
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from dogeared import attention, feed_forward, root_mean_square
+from dogeared.ahead import Ahead
 from dogeared.compute import autocast
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.rounded import round_between
+from dogeared.training import loop
 from dogeared.training.loop import LoopSettings, train
 from tiny_readers import PASSAGES, QUESTIONS, tiny_reader, tiny_readings
 
@@ -108,7 +110,7 @@ def test_vectors_are_those_of_the_cpu(tiny_models):
         chunks = tuple(chunk.to(encoder.device) for chunk in encoder.query_chunks(QUESTIONS))
         with torch.inference_mode(), autocast(precision, encoder.device):
             found.append(encoder.embed(chunks).cpu())
-    assert torch.cosine_similarity(*found).min() > 0.99
+    assert torch.cosine_similarity(*found).min() > 0.9995
 
 
 @on_a_gpu
@@ -143,8 +145,10 @@ def test_a_batch_arrives_whole_on_a_gpu(tmp_path):
 
 
 @on_a_gpu
-def test_a_training_made_ahead_is_the_same_as_one_that_is_not(tmp_path):
-    def losses(name: str) -> list[float]:
+def test_a_training_made_ahead_is_the_same_as_one_that_is_not(tmp_path, monkeypatch):
+    def losses(name: str, *, in_thread: bool) -> list[float]:
+        # Whatever the loop asks for; the device that it trains on would have it made ahead both times.
+        monkeypatch.setattr(loop, "Ahead", lambda work, **_: made.append(Ahead(work, in_thread=in_thread)) or made[-1])
         reader = tiny_reader("t5", tmp_path / name, num_passages=4)
         return train(
             reader,
@@ -155,6 +159,8 @@ def test_a_training_made_ahead_is_the_same_as_one_that_is_not(tmp_path):
             name="train",
         ).losses
 
-    first = losses("one")
+    made: list[Ahead] = []
+    first = losses("ahead", in_thread=True)
     assert first[-1] < first[0]
-    assert first == pytest.approx(losses("two"), rel=1e-3)
+    assert first == pytest.approx(losses("not", in_thread=False), rel=1e-3)
+    assert len(made) == 2

@@ -214,6 +214,18 @@ def test_the_oldest_passages_are_forgotten(monkeypatch):
     assert [length for _, length in pairs._memories] == [51, 52, 53, 54]
 
 
+def test_passages_that_are_used_again_are_not_the_oldest(monkeypatch):
+    monkeypatch.setattr(pairs, "_MOST_TOKENS", 30)
+    tokenizer = tiny_tokenizer("t5")
+    for place in range(1, len(PASSAGES)):
+        pair_tokens(tokenizer, QUESTIONS[:1], [[PASSAGES[place], PASSAGES[0]]], max_length_tokens=50)
+    pair_tokens(tokenizer, QUESTIONS[:1], [[]], max_length_tokens=50)
+    (memory,) = pairs._memories.values()
+    assert memory.num_tokens <= 30
+    assert pairs._key(PASSAGES[0]) in memory.passages
+    assert pairs._key(PASSAGES[2]) not in memory.passages
+
+
 def test_what_is_returned_may_be_changed():
     tokenizer = tiny_tokenizer("t5")
     expected = lists(pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES[:2]], max_length_tokens=50))

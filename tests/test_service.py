@@ -90,6 +90,13 @@ def test_answer_and_relevance_are_those_of_the_pipeline(tiny_run, service, corpu
     assert [found.relevance for found in answered.passages] == pytest.approx(expected.relevance, rel=1e-5)
 
 
+def test_who_opens_a_run_keeps_the_memory_that_answering_frees(run_copy, monkeypatch):
+    kept = []
+    monkeypatch.setattr("dogeared.service.keep_freed_memory", lambda: kept.append(True))
+    QuestionAnswering.open(run_copy)
+    assert kept == [True]
+
+
 def test_passages_are_encoded_once(service, reader, monkeypatch):
     fuse, calls = type(reader).fuse, []
     monkeypatch.setattr(type(reader), "fuse", lambda self, *given: calls.append(given) or fuse(self, *given))

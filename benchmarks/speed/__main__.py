@@ -3,11 +3,13 @@
     python -m benchmarks.speed [NAME ...]
 
 Each row compares what was timed in this run alone. Rows that are not measured keep what the file says of them.
+``--quick`` writes nothing unless it is told where: its figures mean nothing.
 """
 
 import argparse
 import json
 import platform
+import sys
 import tempfile
 import time
 from importlib import import_module
@@ -22,6 +24,9 @@ ROOT = Path(__file__).parent.parent.parent
 LATEST = Path(__file__).parent.parent / "latest.json"
 GROUPS = ("score", "train", "memory", "student", "encode", "search", "ask", "gpu")
 """Modules of this folder, each with ``measure``."""
+_TEXT = "wiki_en/passages.jsonl"
+READ = {"student": (_TEXT,), "encode": (_TEXT,), "ask": (_TEXT, "wiki_en/questions.jsonl"), "gpu": (_TEXT,)}
+"""Which files of the folder of data sets a group reads; without them it measures nothing, or the less."""
 
 
 def main() -> None:
@@ -36,12 +41,15 @@ def main() -> None:
         action="store_true",
         help="On a machine that does other work too: one thread, and the time of the processor in place of the wall's.",
     )
-    parser.add_argument("--out", type=Path, default=LATEST, help="Where to write the figures.")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="The folder of data sets.")
+    parser.add_argument("--out", type=Path, help=f"Where to write the figures; {LATEST.name} unless --quick.")
     given = parser.parse_args()
+    out: Path | None = given.out or (None if given.quick else LATEST)
     groups = [name for name in GROUPS if find_spec(f"benchmarks.speed.{name}")]
     if given.busy or given.threads:
         torch.set_num_threads(1 if given.busy else given.threads)
     rows: dict[str, Row] = {}
+    left_out = []
     for group in groups:
         asked = [name for name in given.names if name.split("_")[0] == group]
         if given.names and not asked:
@@ -53,15 +61,40 @@ def main() -> None:
                 repeats=given.repeats,
                 clock=time.process_time if given.busy else time.perf_counter,
                 scratch=Path(scratch),
-                data=ROOT.parent / "shared" / "data",
+                data=given.data,
             )
-            rows |= import_module(f"benchmarks.speed.{group}").measure(options)
+            measured = import_module(f"benchmarks.speed.{group}").measure(options)
+        if reason := why_left_out(group, given.data, measured):
+            left_out.append(reason)
+            print(reason, file=sys.stderr, flush=True)
+        rows |= measured
     if not rows:
-        parser.error(f"nothing is called {' '.join(given.names)}; there are the groups {', '.join(groups)}")
+        unknown = f"nothing is called {' '.join(given.names)}; there are the groups {', '.join(groups)}"
+        parser.error("; ".join(left_out) or unknown)
     print(f"{machine()}\n{table(rows)}")
-    known = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
+    if out is None:
+        print("not written: figures of --quick mean nothing")
+        return
+    known = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     known |= {name: {**row.as_json(), "machine": machine()} for name, row in rows.items()}
-    given.out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def why_left_out(group: str, data: Path, measured: dict[str, Row]) -> str:
+    """Say what of a group is not measured for want of something; empty where all is.
+
+    Args:
+        group: Its name.
+        data: The folder of data sets.
+        measured: What came of it.
+    """
+    if group == "gpu" and not torch.cuda.is_available():
+        return "gpu is left out: there is no GPU with CUDA"
+    missing = [str(data / name) for name in READ.get(group, ()) if not (data / name).is_file()]
+    if not missing:
+        return ""
+    part = f"what of {group} reads it" if measured else group
+    return f"{part} is left out: there is no {' and no '.join(missing)}; --data names another folder"
 
 
 def machine() -> str:

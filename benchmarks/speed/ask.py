@@ -29,13 +29,12 @@ def measure(options: Options) -> dict[str, Row]:
     numbers = (2, 3) if options.quick else (5, 20, 100)
     names = [f"ask_{k}" for k in numbers]
     data = options.data / "wiki_en"
-    if not options.wants("ask", *names) or not (data / "passages.jsonl").is_file():
+    files = [data / "passages.jsonl", data / "questions.jsonl"]
+    if not options.wants("ask", *names) or not all(file.is_file() for file in files):
         return {}
     num = 50 if options.quick else 13_982
-    corpus = build_corpus(islice(iter_passages(data / "passages.jsonl"), num), options.scratch / "corpus")
-    questions = [
-        one.question.text for one in islice(iter_questions(data / "questions.jsonl"), 3 if options.quick else 20)
-    ]
+    corpus = build_corpus(islice(iter_passages(files[0]), num), options.scratch / "corpus")
+    questions = [one.question.text for one in islice(iter_questions(files[1]), 3 if options.quick else 20)]
     subject = make_subject(options.scratch / "ask", quick=options.quick, num_questions=1, seed=options.seed)
     settings = ReaderSettings(num_passages=20, max_length_tokens=200, max_answer_tokens=6)
     reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)

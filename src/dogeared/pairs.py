@@ -12,6 +12,7 @@ This module knows templates and tokenizers. It does not know tensors.
 import hashlib
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -75,7 +76,7 @@ class _Memory:
         after: The tokens that it puts behind a text.
         num_checks: How many more pairs that were put together are tokenized whole as well.
         fits: Whether the tokens of a pair are those of its parts, as far as was seen.
-        passages: The tokens of passages, from the title on; no more than a pair can have.
+        passages: The tokens of passages, from the title on; no more than a pair can have. Those used last stand last.
         num_tokens: How many these are.
     """
 
@@ -83,7 +84,7 @@ class _Memory:
     after: np.ndarray
     num_checks: int
     fits: bool = True
-    passages: dict[bytes, np.ndarray] = field(default_factory=dict)
+    passages: OrderedDict[bytes, np.ndarray] = field(default_factory=OrderedDict)
     num_tokens: int = 0
 
     def rows(
@@ -103,6 +104,8 @@ class _Memory:
             return None
         rows: list[TokenIds] = []
         for (number, _), key in zip(pairs, keys, strict=True):
+            if key is not None:
+                self.passages.move_to_end(key)
             rows.append(alone[number] if key is None else self._joined(begins[number], self.passages[key]))
         return rows if self._is_confirmed(tokenizer, questions, pairs, rows, set(new.values())) else None
 
@@ -156,9 +159,10 @@ class _Memory:
         return False
 
     def forget_the_oldest(self) -> None:
-        """Keep to the bound, between calls."""
+        """Keep to the bound, between calls: what was not used for the longest time goes."""
         while self.num_tokens > _MOST_TOKENS:
-            self.num_tokens -= len(self.passages.pop(next(iter(self.passages))))
+            _, oldest = self.passages.popitem(last=False)
+            self.num_tokens -= len(oldest)
 
     def _joined(self, begin: np.ndarray, passage: np.ndarray) -> np.ndarray:
         return np.concatenate([np.concatenate([begin, passage])[: self.most - len(self.after)], self.after])

@@ -16,7 +16,7 @@ from threading import Lock
 
 import torch
 
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.distill.relevance import PAPER, Aggregation
 from dogeared.errors import ArtifactError, DataError
@@ -95,6 +95,7 @@ class QuestionAnswering:
             ArtifactError: There is no run with results, or its best retriever is a ranking that came with the
                 questions and finds nothing for new ones, or is by words already and cannot be made a hybrid.
         """
+        keep_freed_memory()
         run = RunFolder(folder)
         best: Name = read_results(run)["best"]
         experiment = read_experiment(run)
@@ -198,9 +199,7 @@ class QuestionAnswering:
         with self._models:
             found = self._search(texts, asked, rerank=True)
             most = max((len(passages) for passages in found), default=0)
-            size = questions_per_batch(
-                self._reader.settings.model_copy(update={"num_passages": most}), self._reader.device
-            )
+            size = questions_per_batch(self._reader.settings, self._reader.device, num_passages=most)
             answered: list[Answered] = []
             for start in range(0, len(texts), size):
                 part = slice(start, start + size)

@@ -77,7 +77,7 @@ def test_another_passage_in_its_place_has_another_relevance(reader: FusionInDeco
 def test_questions_come_in_order_with_their_own_passages(
     reader: FusionInDecoder, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(teachers, "questions_per_batch", lambda settings, device: size)
+    monkeypatch.setattr(teachers, "questions_per_batch", lambda settings, device, num_passages: size)
     readings = tiny_readings(tmp_path)
     teacher: Teacher = teacher_of(reader)
     judged = list(teacher.relevance(readings))

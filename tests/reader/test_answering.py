@@ -30,7 +30,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> FusionInDecoder:
 def test_each_question_gets_the_answer_it_gets_alone(
     reader: FusionInDecoder, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(answering, "questions_per_batch", lambda settings, device: size)
+    monkeypatch.setattr(answering, "questions_per_batch", lambda settings, device, num_passages: size)
     readings = tiny_readings(tmp_path)
     alone = [reader.generate(reader.batch([q.text], [readings.passages(i)])) for i, q in enumerate(readings.questions)]
     answers = answer_questions(reader, readings, precision="fp32")
@@ -78,6 +78,17 @@ def test_progress_is_told_in_questions(reader: FusionInDecoder, tmp_path: Path):
     [(20, 250, 13), (0, 64, 1024), (1, 64, 1024), (1000, 250, 1)],
 )
 def test_memory_bounds_how_many_are_read_at_once(num_passages: int, max_length_tokens: int, expected: int):
-    settings = ReaderSettings(num_passages=num_passages, max_length_tokens=max_length_tokens)
-    assert questions_per_batch(settings, torch.device("cpu")) == expected
-    assert questions_per_batch(settings, torch.device("cuda")) >= expected
+    settings = ReaderSettings(num_passages=20, max_length_tokens=max_length_tokens)
+    assert questions_per_batch(settings, torch.device("cpu"), num_passages=num_passages) == expected
+    assert questions_per_batch(settings, torch.device("cuda"), num_passages=num_passages) >= expected
+
+
+def test_passages_that_are_read_count_and_not_those_of_the_settings(
+    reader: FusionInDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(answering, "_TOKENS_AT_ONCE_ON_CPU", 4 * 64 * 2)  # two questions of the reader's four passages
+    sizes, make = [], reader.batch
+    monkeypatch.setattr(reader, "batch", lambda texts, found: sizes.append(len(texts)) or make(texts, found))
+    for num_passages in (4, 2):
+        answer_questions(reader, tiny_readings(tmp_path / str(num_passages), num_passages=num_passages))
+    assert sizes == [2, 2, 2, 1, 4, 3]

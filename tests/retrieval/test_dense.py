@@ -1,13 +1,17 @@
 """Encoding a corpus shard by shard, and retrieving with what came of it."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from dogeared.data.corpus import build_corpus
 from dogeared.data.formats import iter_passages
 from dogeared.records import Question
-from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, encode_corpus
+from dogeared.retrieval import dense
+from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, carry_vectors, encode_corpus, index_files
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.index import VECTORS_FILE, ExactIndex
 
@@ -70,6 +74,15 @@ def test_an_interrupted_encoding_goes_on_at_the_first_shard_not_finished(
     assert [path.name for path in (tmp_path / "part").iterdir()] == [VECTORS_FILE]
 
 
+def test_memory_that_encoding_frees_is_kept(encoder, corpus, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("dogeared.retrieval.dense.keep_freed_memory", lambda: kept.append(True))
+    encoded(encoder, corpus, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    carry_vectors(encoder, corpus, tmp_path / "a", tmp_path / "b", SETTINGS, kept=range(30))
+    assert kept == [True, True]
+
+
 def test_a_shard_that_was_written_but_not_noted_is_encoded_again(encoder, corpus, tmp_path, monkeypatch):
     whole = encoded(encoder, corpus, tmp_path / "whole")
 
@@ -80,6 +93,51 @@ def test_a_shard_that_was_written_but_not_noted_is_encoded_again(encoder, corpus
         patched.setattr("dogeared.retrieval.dense.write_atomically", killed)
         encoded(encoder, corpus, tmp_path / "part")
     np.testing.assert_array_equal(encoded(encoder, corpus, tmp_path / "part"), whole)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "multi"])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_the_next_passages_become_tokens_while_those_before_them_are_encoded(
+    kind, on_gpu, tiny_models, tiny_language_model, corpus, tmp_path, monkeypatch
+):
+    torch.manual_seed(0)
+    model = tiny_language_model if kind == "sparse" else tiny_models / "encoder"
+    encoder = DualEncoder.load(RetrieverSettings(model=str(model), vectors=kind, max_length_tokens=48)).eval()
+    (tmp_path / "plain").mkdir()
+    encode_corpus(encoder, corpus, tmp_path / "plain", SETTINGS)
+    asked, in_time = [], []
+    make, run, next_begun = encoder.passage_chunks, encoder.encode, threading.Event()
+
+    def noted(passages, **rest):
+        asked.append(len(passages))
+        if len(asked) > 1:
+            next_begun.set()
+        return make(passages, **rest)
+
+    def waiting(features, weights):
+        in_time.append(next_begun.wait(10))
+        return run(features, weights)
+
+    monkeypatch.setattr(encoder, "passage_chunks", noted)
+    monkeypatch.setattr(encoder, "encode", waiting)
+    settings = SETTINGS
+    if on_gpu:  # a piece of a shard is enough there
+        monkeypatch.setattr(dense, "_most_at_once", lambda device, settings: 5)
+        settings = SETTINGS.model_copy(update={"shard_passages": 12})
+    (tmp_path / "made").mkdir()
+    encode_corpus(encoder, corpus, tmp_path / "made", settings)
+    assert asked == ([5, 5, 2, 5, 5, 2, 5, 1] if on_gpu else [8, 8, 8, 6])
+    assert in_time[0], "nobody began with the next"
+    of_float16 = {"rtol": 0, "atol": 1e-3} if kind == "multi" else {"rtol": 0, "atol": 1e-5}
+    for before, after in zip(index_files(tmp_path / "plain"), index_files(tmp_path / "made"), strict=True):
+        one, other = (sparse.load_npz(f).toarray() if kind == "sparse" else np.load(f) for f in (before, after))
+        np.testing.assert_allclose(other.astype(np.float32), one.astype(np.float32), **of_float16)
+
+
+@pytest.mark.parametrize(("device", "most"), [("cpu", 5_000), ("cuda", 2_048)])
+def test_a_gpu_need_not_wait_for_a_whole_shard(device, most):
+    settings = EncodingSettings(shard_passages=5_000)
+    assert dense._most_at_once(torch.device(device), settings) == most
 
 
 def test_retrieval_is_numpys(encoder, corpus, tmp_path):

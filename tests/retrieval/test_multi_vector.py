@@ -277,7 +277,7 @@ def test_cached_gradients_are_those_of_the_plain_loss(encoder, corpus, relevance
     assert found[0].keys() == found[1].keys()
     assert max(value.abs().max() for value in found[0].values()) > 0.01
     for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[1][name], value, atol=1e-6, rtol=0, msg=lambda text, name=name: name + text)
 
 
 def test_it_learns_its_teacher_s_order(tiny_models, corpus, relevance, tmp_path):

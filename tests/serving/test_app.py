@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from dogeared.service import Asked
 from dogeared.serving.app import ServingSettings, create_app
 
 
@@ -35,13 +36,16 @@ def made(run_folder, service, threshold=None, **changes):
 
 def test_ask_gives_what_the_service_answers(client, service):
     given = client.post("/v1/ask", json={"question": " Who was it? ", "num_passages": 3}).json()
-    expected = service.ask("Who was it?", k=3)
+    (expected,) = service.ask_many([Asked(question="Who was it?", k=3, attention=True)])
     assert (given["question"], given["candidate"]) == ("Who was it?", expected.answer)
     assert given["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
     assert [one["id"] for one in given["passages"]] == [one.passage.id for one in expected.passages]
     assert [one["relevance"] for one in given["passages"]] == pytest.approx(
         [one.relevance for one in expected.passages], abs=1e-4
     )
+    plain = client.post("/v1/ask", json={"question": "Who was it?", "num_passages": 3, "token_relevance": False}).json()
+    assert plain["candidate"] == given["candidate"]
+    assert plain["confidence"] == pytest.approx(given["confidence"], rel=1e-2)  # what bfloat16 rounds away
     for one in given["passages"]:
         assert len(one["token_share"]) == len(one["token_relevance"]) == len(given["answer_tokens"])
 

@@ -2,10 +2,16 @@
 
 import pytest
 
+from dogeared.distill.relevance import PAPER
 from dogeared.pipeline.dataset import Dataset
+from dogeared.reader.absorbed import cross_attention_modules
 from dogeared.service import Asked
+from dogeared.serving import reading
+from dogeared.serving.recent import RecentStates
 from dogeared.serving.threshold import choose_threshold, find_threshold
 from dogeared.serving.words import cut_words, word_weights
+from tiny_readers import KINDS, PASSAGES, tiny_reader
+from tiny_readers import QUESTIONS as TINY_QUESTIONS
 
 QUESTIONS = ["Who was it?", "Which instrument did the painter play in the town by the river?", "Where?"]
 
@@ -39,6 +45,40 @@ def test_attention_of_each_answer_token_adds_up_to_one(service, run_folder):
             of_words = found.attention.token_relevance[token]
             assert len(of_words) == len(cut_words(found.passage.text))
             assert 0 < sum(of_words) < found.attention.token_share[token]  # question and title have the rest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_asks_for_no_attention_gets_the_same_without_its_being_recorded(kind, tmp_path, monkeypatch):
+    reader = tiny_reader(kind, tmp_path, max_answer_tokens=3)  # so few that keys are more work than states
+    record, recorded, keys = reading.record_cross_attention, [], []
+    monkeypatch.setattr(reading, "record_cross_attention", lambda model: recorded.append(True) or record(model))
+    labels = reading.written_labels
+
+    def watching_from_here(*arguments):
+        """Once the answer is written, the decoder has nothing to do but to say how sure it is."""
+        written = labels(*arguments)
+        for module in cross_attention_modules(reader.model):
+            names = [name for name in ("k", "k_proj", "key") if hasattr(module, name)]
+            hooks.append(getattr(module, names[0]).register_forward_hook(lambda *_: keys.append(True)))
+        return written
+
+    monkeypatch.setattr(reading, "written_labels", watching_from_here)
+    found = [PASSAGES[:3], [], PASSAGES[3:4]]
+    made = {}
+    for asked in (True, False):
+        hooks, given = [], {"aggregation": PAPER, "precision": "fp32", "recent": RecentStates()}
+        made[asked] = reading.read(reader, TINY_QUESTIONS, found, attention=[asked] * 3, **given)
+        assert (len(recorded), len(keys)) == (3 if asked else 0, 3 * 2 if asked else 0)
+        recorded.clear()
+        keys.clear()
+        for hook in hooks:
+            hook.remove()
+    for one, other in zip(made[True], made[False], strict=True):
+        assert (other.answer, other.relevance) == (one.answer, one.relevance)
+        assert other.confidence == pytest.approx(one.confidence, rel=1e-5)
+        assert 0 < other.confidence < 1
+        assert one.attention or not one.relevance
+        assert other.attention == other.answer_tokens == ()
 
 
 def test_words_are_offsets_into_the_text():

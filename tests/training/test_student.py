@@ -121,7 +121,7 @@ def test_cached_gradients_are_those_of_the_plain_loss(tiny_models, corpus, relev
     assert len(batch.passages) > 3
     loss, cached = gradients(student, batch)
     assert loss == pytest.approx(plain_loss, abs=1e-6)
-    assert_same(cached, plain, 5e-6)  # what is added up in another order
+    assert_same(cached, plain, 1e-6)  # what is added up in another order
     student.settings = SETTINGS.model_copy(update=changes)
     assert_same(cached, gradients(student, batch)[1], 1e-7)
 

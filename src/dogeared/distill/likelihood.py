@@ -101,8 +101,9 @@ class AnswerLikelihoods:
     def _batches(self, readings: Readings) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield for each question its number, its likelihoods by passage and token, and those of closed book."""
         self.reader.eval()
+        size = questions_per_batch(self.reader.settings, self.reader.device, num_passages=readings.num_passages)
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(questions_per_batch(self.reader.settings, self.reader.device)):
+            for part in readings.batches(size):
                 yield from zip(part, *self._of_batch(readings, part), strict=True)
                 progress.advance(len(part))
 

@@ -36,8 +36,9 @@ class PassagePosterior:
     def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
         """Judge the passages of every question, in the order of the questions."""
         self.reader.eval()
+        size = questions_per_batch(self.reader.settings, self.reader.device, num_passages=readings.num_passages)
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(questions_per_batch(self.reader.settings, self.reader.device)):
+            for part in readings.batches(size):
                 batch = self.reader.batch(
                     [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
                 )

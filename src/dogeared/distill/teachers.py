@@ -73,7 +73,7 @@ class CrossAttention:
         keep_freed_memory()
         self.reader.eval()
         device = self.reader.device
-        size = questions_per_batch(self.reader.settings, device)
+        size = questions_per_batch(self.reader.settings, device, num_passages=readings.num_passages)
         if self.aggregation.output_tokens == "first":
             size *= 1 if device.type == "cpu" else 2  # no keys are made, and the step of a decoder is long for a GPU
         else:

@@ -20,10 +20,16 @@ __all__ = ["answer_questions", "questions_per_batch"]
 _TOKENS_AT_ONCE, _TOKENS_AT_ONCE_ON_CPU = 131_072, 65_536
 
 
-def questions_per_batch(settings: ReaderSettings, device: torch.device) -> int:
-    """Return how many questions with all their passages are run at once, so that memory stays bounded."""
+def questions_per_batch(settings: ReaderSettings, device: torch.device, *, num_passages: int) -> int:
+    """Return how many questions with all their passages are run at once, so that memory stays bounded.
+
+    Args:
+        settings: Say how long a passage gets.
+        device: Of the reader.
+        num_passages: How many each question has, which may be more than the reader reads to answer.
+    """
     at_once = _TOKENS_AT_ONCE_ON_CPU if device.type == "cpu" else _TOKENS_AT_ONCE
-    return max(1, at_once // (max(1, settings.num_passages) * settings.max_length_tokens))
+    return max(1, at_once // (max(1, num_passages) * settings.max_length_tokens))
 
 
 def answer_questions(reader: Reader, readings: Readings, *, precision: Precision = "auto") -> list[str]:
@@ -32,7 +38,8 @@ def answer_questions(reader: Reader, readings: Readings, *, precision: Precision
     reader.eval()
     answers: list[str] = []
     with bar("answer questions", total=len(readings), unit="questions") as progress:
-        for part in readings.batches(questions_per_batch(reader.settings, reader.device)):
+        size = questions_per_batch(reader.settings, reader.device, num_passages=readings.num_passages)
+        for part in readings.batches(size):
             texts, passages = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
             with autocast(precision, reader.device):
                 answers += [answer.strip() for answer in _answer(reader, texts, passages)]

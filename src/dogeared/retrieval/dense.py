@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dogeared.ahead import ahead
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
 from dogeared.records import Question, Ranking
@@ -53,6 +55,7 @@ _EQUAL = 1e-6
 """Scores that differ by less than this share are one score, but for rounding."""
 
 _DONE_FILE = "encoded.json"
+_PIECE_PASSAGES = 2_048  # sorted by length among themselves, which pads a hundredth more than a whole shard
 
 
 class EncodingSettings(Settings):
@@ -71,7 +74,8 @@ def encode_corpus(
 ) -> Path:
     """Write the vectors of all passages, in the order of the corpus, into ``folder``; go on where it stopped.
 
-    Passages of the next shard are tokenized while those of this one are encoded.
+    The next passages become tokens while those before them are encoded: those of the next shard on a CPU; on a GPU,
+    which would wait for the first shard, those of the next piece of one.
 
     Args:
         encoder: On the device that shall do the work.
@@ -83,6 +87,7 @@ def encode_corpus(
     Returns:
         The file with the vectors; int8 has another beside it.
     """
+    keep_freed_memory()
     if encoder.is_sparse:
         return _encode_sparse(encoder, corpus, folder, settings)
     if encoder.is_multi:
@@ -111,11 +116,13 @@ def carry_vectors(
         settings: How new passages are encoded.
         kept: The rows of the kept passages in the corpus as it was.
     """
+    keep_freed_memory()
     if encoder.is_sparse:
         old = SparseIndex.open(made).vectors[np.asarray(kept, dtype=np.int64)]
+        shards = _cut(range(len(kept), len(corpus)), settings.shard_passages)
         new = [
             _embed_sparse(encoder, chunks, settings.precision)
-            for _, chunks in _tokenized_shards(encoder, corpus, len(kept), settings)
+            for _, chunks in _tokenized_shards(encoder, corpus, shards, settings)
         ]
         sparse.save_npz(folder / SPARSE_FILE, sparse.vstack([old, *new], format="csr"), compressed=False)
         return
@@ -140,7 +147,8 @@ def _carry_tokens(
         part = kept[start : start + settings.shard_passages]
         shards.append(folder / f"kept-{start:010d}.npy")
         write_shard(shards[-1], [old.tokens[old.starts[row] : old.starts[row + 1]] for row in part])
-    for rows, chunks in _tokenized_shards(encoder, corpus, len(kept), settings):
+    new = _cut(range(len(kept), len(corpus)), settings.shard_passages)
+    for rows, chunks in _tokenized_shards(encoder, corpus, new, settings):
         shards.append(folder / f"new-{rows.start:010d}.npy")
         write_shard(shards[-1], _token_texts(encoder, chunks, settings.precision, lambda count: None))
     join_shards(shards, folder)
@@ -150,31 +158,47 @@ def _encode_rows(
     encoder: DualEncoder, corpus: Corpus, start: int, vectors: StoredVectors, settings: EncodingSettings
 ) -> Iterator[int]:
     """Encode all passages from a row on, and yield after each shard the row that comes next."""
+    shards = _cut(range(start, len(corpus)), settings.shard_passages)
     with bar("encode passages", total=len(corpus), unit="passages", done=start) as progress:
-        for rows, chunks in _tokenized_shards(encoder, corpus, start, settings):
-            places = (chunk.rows.numpy() + rows.start for chunk in chunks)
-            encoded = _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance)
-            for place, part in zip(places, encoded, strict=True):
-                vectors.put(place, part.cpu().numpy())
+        for rows, chunks in _tokenized_shards(encoder, corpus, shards, settings):
+            for places, part in _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance):
+                vectors.put(places.numpy() + rows.start, part.cpu().numpy())
             yield rows.stop
 
 
+def _cut(rows: range, size: int) -> list[range]:
+    return [range(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
+
+
 def _tokenized_shards(
-    encoder: DualEncoder, corpus: Corpus, done: int, settings: EncodingSettings
-) -> Iterator[tuple[range, tuple[FeatureChunk, ...]]]:
-    starts = range(done, len(corpus), settings.shard_passages)
-    shards = (range(start, min(start + settings.shard_passages, len(corpus))) for start in starts)
+    encoder: DualEncoder, corpus: Corpus, shards: Iterable[range], settings: EncodingSettings
+) -> Iterator[tuple[range, Iterator[FeatureChunk]]]:
+    """Yield each shard with its chunks, whose rows are counted from its first; the next piece is made ready meanwhile.
 
-    def tokenize(rows: range) -> tuple[range, tuple[FeatureChunk, ...]]:
-        return rows, encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
+    The chunks of a shard must be used up before the next shard is asked for.
+    """
+    most = _most_at_once(encoder.device, settings)
+    pieces_of = {shard: _cut(shard, most) for shard in shards}
 
-    return ahead(tokenize, shards)
+    def tokenize(piece: tuple[range, range]) -> list[FeatureChunk]:
+        shard, rows = piece
+        chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
+        return [replace(chunk, rows=chunk.rows + (rows.start - shard.start)) for chunk in chunks]
+
+    made = ahead(tokenize, ((shard, rows) for shard, pieces in pieces_of.items() for rows in pieces))
+    for shard, pieces in pieces_of.items():
+        yield shard, chain.from_iterable(islice(made, len(pieces)))
+
+
+def _most_at_once(device: torch.device, settings: EncodingSettings) -> int:
+    # A CPU has no time to spare while it encodes: there, what is sorted together counts more than who waits for whom.
+    return settings.shard_passages if device.type == "cpu" else _PIECE_PASSAGES
 
 
 def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
     """Write each shard into a file of its own, and all into one at the end."""
 
-    def write(shard: Path, chunks: Sequence[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
+    def write(shard: Path, chunks: Iterable[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
         unfinished = shard.with_suffix(".partial.npz")
         sparse.save_npz(unfinished, _embed_sparse(encoder, chunks, settings.precision, on_chunk), compressed=False)
         unfinished.rename(shard)
@@ -190,7 +214,7 @@ def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
 def _encode_tokens(encoder: DualEncoder, corpus: Corpus, folder: Path, settings: EncodingSettings) -> Path:
     """Write each shard into files of its own, and all into two at the end."""
 
-    def write(shard: Path, chunks: Sequence[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
+    def write(shard: Path, chunks: Iterable[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
         write_shard(shard, _token_texts(encoder, chunks, settings.precision, on_chunk))
 
     return join_shards(_encode_shards(encoder, corpus, folder, settings, write, suffix=".npy"), folder)
@@ -198,12 +222,13 @@ def _encode_tokens(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
 
 @torch.inference_mode()
 def _token_texts(
-    encoder: DualEncoder, chunks: Sequence[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
+    encoder: DualEncoder, chunks: Iterable[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
 ) -> list[np.ndarray]:
-    texts: list[np.ndarray] = []
-    for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
-        texts += [text[mask].cpu().numpy() for text, mask in zip(vectors, real_tokens(vectors), strict=True)]
-    return [texts[place] for place in _order(chunks).argsort().tolist()]
+    texts: dict[int, np.ndarray] = {}
+    for rows, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
+        for row, text, mask in zip(rows.tolist(), vectors, real_tokens(vectors), strict=True):
+            texts[row] = text[mask].cpu().numpy()
+    return [texts[row] for row in range(len(texts))]
 
 
 def _encode_shards(
@@ -211,22 +236,19 @@ def _encode_shards(
     corpus: Corpus,
     folder: Path,
     settings: EncodingSettings,
-    write: Callable[[Path, Sequence[FeatureChunk], Callable[[int], None]], None],
+    write: Callable[[Path, Iterable[FeatureChunk], Callable[[int], None]], None],
     *,
     suffix: str,
 ) -> list[Path]:
     """Write the shards that are not there, and return all."""
-    starts = range(0, len(corpus), settings.shard_passages)
-    shards = [folder / f"shard-{start:010d}{suffix}" for start in starts]
-    done = sum(settings.shard_passages for shard in shards if shard.is_file())
-    with bar("encode passages", total=len(corpus), unit="passages", done=min(done, len(corpus))) as progress:
-        for start, shard in zip(starts, shards, strict=True):
-            if shard.is_file():
-                continue
-            rows = range(start, min(start + settings.shard_passages, len(corpus)))
-            chunks = encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=settings.chunk_tokens)
-            write(shard, chunks, lambda count: progress.advance(count))
-    return shards
+    shards = _cut(range(len(corpus)), settings.shard_passages)
+    files = {rows: folder / f"shard-{rows.start:010d}{suffix}" for rows in shards}
+    missing = [rows for rows, file in files.items() if not file.is_file()]
+    done = len(corpus) - sum(map(len, missing))
+    with bar("encode passages", total=len(corpus), unit="passages", done=done) as progress:
+        for rows, chunks in _tokenized_shards(encoder, corpus, missing, settings):
+            write(files[rows], chunks, lambda count: progress.advance(count))
+    return list(files.values())
 
 
 def index_files(folder: Path) -> list[Path]:
@@ -323,8 +345,8 @@ def _embed(
     on_chunk: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
     """Encode chunk after chunk, so that only the vectors of one are on the device; the result is on the CPU."""
-    parts = [vectors.cpu() for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
-    order = _order(chunks)
+    parts = [vectors.cpu() for _, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
+    order = _order([chunk.rows for chunk in chunks])
     nothing = torch.empty(0, 0, encoder.dim) if encoder.is_multi else torch.empty(0, encoder.dim)
     stacked = cat_texts(parts) if parts else nothing
     return torch.empty_like(stacked).index_copy(0, order, stacked)
@@ -333,27 +355,32 @@ def _embed(
 @torch.inference_mode()
 def _embed_sparse(
     encoder: DualEncoder,
-    chunks: Sequence[FeatureChunk],
+    chunks: Iterable[FeatureChunk],
     precision: Precision,
     on_chunk: Callable[[int], None] = lambda count: None,
 ) -> sparse.csr_array:
     """Encode chunk after chunk, and keep what is not 0."""
-    parts = [sparse_rows(vectors) for vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
+    parts: list[sparse.csr_array] = []
+    rows_of: list[Tensor] = []
+    for rows, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
+        parts.append(sparse_rows(vectors))
+        rows_of.append(rows)
     if not parts:
         return sparse.csr_array((0, encoder.dim), dtype=np.float32)
-    return sparse.csr_array(sparse.vstack(parts, format="csr"))[_order(chunks).argsort().numpy()]
+    return sparse.csr_array(sparse.vstack(parts, format="csr"))[_order(rows_of).argsort().numpy()]
 
 
 def _vectors_of_chunks(
-    encoder: DualEncoder, chunks: Sequence[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
-) -> Iterator[Tensor]:
+    encoder: DualEncoder, chunks: Iterable[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield which texts each chunk has, and their vectors."""
     encoder.eval()
     with autocast(precision, encoder.device):
         weights = encoder.rounded_weights()
     for chunk in chunks:
         with torch.inference_mode(), autocast(precision, encoder.device):
             vectors = encoder.encode(chunk.to(encoder.device).features, weights).float()
-        yield vectors
+        yield chunk.rows, vectors
         on_chunk(len(chunk.rows))
 
 
@@ -373,6 +400,6 @@ def _warn_if_equal(scores: Tensor, name: str) -> None:
         )
 
 
-def _order(chunks: Sequence[FeatureChunk]) -> Tensor:
-    """Return which text each vector is of."""
-    return torch.cat([chunk.rows for chunk in chunks]) if chunks else torch.empty(0, dtype=torch.long)
+def _order(rows_of: Sequence[Tensor]) -> Tensor:
+    """Return which text each vector of all chunks is of."""
+    return torch.cat([*rows_of]) if rows_of else torch.empty(0, dtype=torch.long)

@@ -52,7 +52,7 @@ class Reading:
     Attributes:
         answer: What it wrote; may be empty.
         confidence: From 0 to 1: the geometric mean of the written tokens' probabilities; of an extractive reader, the
-            probability of the span.
+            probability of the span. Without attention it is computed in another way, and in bfloat16 rounded elsewhere.
         relevance: One number a passage.
         answer_tokens: What was written, token by token; empty where nobody asked.
         attention: One a passage; empty where nobody asked or there is no decoder.
@@ -98,14 +98,18 @@ def read(
         for number, found in enumerate(passages):
             written = labels[number][labels[number] != IGNORED_LABEL]
             alone = _alone(fused, number)
-            confidence, shares = _look(reader, alone, written)
+            if attention[number]:
+                logits, shares = _look(reader, alone, written)
+                seen = _attention(reader, questions[number], found, alone, shares)
+            else:
+                logits, seen = reader.logits_of(alone, written[None]), ()
             readings.append(
                 Reading(
                     answer=str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip(),
-                    confidence=confidence,
+                    confidence=_confidence(logits, written),
                     relevance=tuple(relevance[number][: len(found)]),
                     answer_tokens=_token_texts(reader, written) if attention[number] else (),
-                    attention=_attention(reader, questions[number], found, alone, shares) if attention[number] else (),
+                    attention=seen,
                 )
             )
     return readings
@@ -160,13 +164,17 @@ def _alone(fused: FusedStates, number: int) -> FusedStates:
 
 def _look(
     reader: FusionInDecoder, fused: FusedStates, written: Int[torch.Tensor, " output"]
-) -> tuple[float, Float[torch.Tensor, "output length"]]:
-    """Let the decoder say its answer again: how sure it was, and what share of attention each input token got."""
+) -> tuple[Float[torch.Tensor, "1 output vocab"], Float[torch.Tensor, "output length"]]:
+    """Let the decoder say its answer again: its logits, and what share of attention each input token got."""
     with record_cross_attention(reader.model) as record:
         logits = reader.decode(fused, reader.decoder_inputs(written[None]))
+    return logits, record.scores()[:, 0].float().softmax(dim=-1).mean(dim=(0, 1)).cpu()
+
+
+def _confidence(logits: Float[torch.Tensor, "1 output vocab"], written: Int[torch.Tensor, " output"]) -> float:
+    """Say how sure the decoder is of what it wrote."""
     log_likelihood = logits[0].float().log_softmax(dim=-1).gather(1, written[:, None])
-    shares = record.scores()[:, 0].float().softmax(dim=-1).mean(dim=(0, 1))
-    return float(log_likelihood.mean().exp()), shares.cpu()
+    return float(log_likelihood.mean().exp())
 
 
 def _attention(
