@@ -2,15 +2,17 @@
 
 import json
 import sys
+import time
 
 import pytest
 import torch
 from benchmarks.speed import __main__ as bench
+from benchmarks.speed.apart import Apart
 from benchmarks.speed.floor import ReaderShape, scoring_flops, training_flops
 from benchmarks.speed.memory import measure as measure_memory
-from benchmarks.speed.rows import Options, Row, best_seconds
+from benchmarks.speed.rows import Options, Row, Seconds, best_seconds
 from benchmarks.speed.subject import make_subject
-from benchmarks.speed.textbook import Textbook
+from benchmarks.speed.textbook import Textbook, make_textbook
 from torch import nn
 
 from dogeared.distill.teachers import CrossAttention
@@ -41,7 +43,7 @@ def test_the_textbook_scores_as_the_package_does(subject):
 
 def test_the_textbook_learns_as_the_package_does(subject):
     textbook = Textbook(subject)
-    loss = textbook.step(range(2), torch.optim.SGD(textbook.model.parameters(), lr=0.0))
+    loss = textbook.step(range(2))
     reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
     questions = subject.readings.questions[:2]
     batch = reader.batch(
@@ -61,7 +63,8 @@ def test_every_gradient_is_that_of_the_library_s_model_question_by_question(subj
     textbook = Textbook(subject)
     textbook.model.set_attn_implementation("eager")  # not even attention is anyone else's
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
-    textbook.step(range(3), Keeps(textbook.model.parameters(), lr=0.0))
+    textbook.optimizer = Keeps(textbook.model.parameters(), lr=0.0)
+    textbook.step(range(3))
     reader = FusionInDecoder(subject.model(), subject.tokenizer, ReaderSettings(num_passages=4))
     questions = subject.readings.questions
     reader(
@@ -95,6 +98,19 @@ def test_the_best_time_of_each_side_counts():
     now = iter([0.0, 5.0, 5.0, 6.0, 10.0, 13.0, 20.0, 24.0])
     best = best_seconds({"a": lambda: None, "b": lambda: None}, repeats=2, clock=lambda: next(now))
     assert best == {"a": 3.0, "b": 1.0}
+
+
+def test_a_side_may_say_itself_what_it_took():
+    assert best_seconds({"a": lambda: Seconds(0.25)}, repeats=1, clock=time.perf_counter) == {"a": 0.25}
+
+
+def test_the_textbook_of_another_process_reads_the_same_and_keeps_its_memory_to_itself(tmp_path):
+    here = Textbook(make_subject(tmp_path / "here", quick=True, num_questions=2, seed=3))
+    with Apart(make_textbook, tmp_path / "there", True, 2, 3) as there:
+        assert there.call("score", 1) == here.score(1)
+        assert there.call("step", range(2)) == pytest.approx(here.step(range(2)), abs=1e-6)
+        assert there.call("step", range(2)) == pytest.approx(here.step(range(2)), abs=1e-6)  # both have learned
+        assert 0 < there.seconds(time.perf_counter, "score", 0) < 60
 
 
 def test_ratios():

@@ -180,10 +180,6 @@ TABLES = {
             Row(label="last layer, maximum over tokens (as in the other tables)"),
             Row(label="the paper's: mean over all", settings=_relevance(num_last_layers="0", over_tokens="mean")),
             Row(label="all layers, maximum over tokens", settings=_relevance(num_last_layers="0")),
-            Row(
-                label="last three layers, mean over tokens",
-                settings=_relevance(num_last_layers="3", over_tokens="mean"),
-            ),
             Row(label="maximum over layers and tokens", settings=_relevance(num_last_layers="0", over_layers="max")),
             Row(label="last layer, mean over tokens", settings=_relevance(over_tokens="mean")),
             Row(label="maximum over heads", settings=_relevance(over_heads="max")),
@@ -231,14 +227,7 @@ TABLES = {
                     _AS_SHARP,
                 ),
             ),
-            Row(
-                label="EMDR2, token by token",
-                settings=("teacher.kind=likelihood", "retriever_training.loss=emdr2_tokens"),
-            ),
             Row(label="gold labels", settings=("teacher.kind=gold", _MARKS), supervised=True),
-            Row(
-                label="cross-attention, mixed with gold labels", settings=("teacher.gold_weight=0.5",), supervised=True
-            ),
         ),
         paper="The paper has cross-attention alone.",
     ),

@@ -18,6 +18,7 @@ from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 __all__ = ["encoder_flops", "measure", "minilm"]
 
 LENGTH = 192
+_BATCH_SIZES = (16, 32, 64, 128)  # the library takes 32 by itself; the fastest of these counts as its best
 
 
 def minilm() -> Path:
@@ -60,7 +61,10 @@ def measure(options: Options) -> dict[str, Row]:
         {
             "ours": lambda: encode_corpus(encoder, corpus, folder, EncodingSettings()),
             "as called": lambda: as_called.encode(texts, show_progress_bar=False),
-            "best": lambda: best.encode(texts, show_progress_bar=False, batch_size=64),
+            **{
+                f"best {size}": lambda size=size: best.encode(texts, show_progress_bar=False, batch_size=size)
+                for size in _BATCH_SIZES
+            },
         },
         repeats=options.repeats,
         clock=options.clock,
@@ -75,7 +79,8 @@ def measure(options: Options) -> dict[str, Row]:
             textbook_seconds=1000 * seconds["as called"] / num,
             floor_seconds=1000 * encoder_flops(minilm(), lengths) / rate / num,
             figures={
-                "times_faster_than_library_at_best": seconds["best"] / seconds["ours"],
+                "times_faster_than_library_at_best": min(seconds[f"best {size}"] for size in _BATCH_SIZES)
+                / seconds["ours"],
                 "least_cosine_to_float32": float(cosine.min()),
                 "tokens_a_passage": sum(lengths) / num,
             },

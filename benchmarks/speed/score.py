@@ -4,10 +4,11 @@ from itertools import islice
 
 import torch
 
+from benchmarks.speed.apart import Apart
 from benchmarks.speed.floor import matrix_rate, scoring_flops
 from benchmarks.speed.rows import Options, Row, best_seconds, multiplies_bfloat16
 from benchmarks.speed.subject import make_subject
-from benchmarks.speed.textbook import Textbook
+from benchmarks.speed.textbook import make_textbook
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 
@@ -27,19 +28,20 @@ def measure(options: Options) -> dict[str, Row]:
     subject = make_subject(
         options.scratch / "score", quick=options.quick, num_questions=num_questions, seed=options.seed
     )
-    textbook = Textbook(subject)
     settings = ReaderSettings(num_passages=20, max_length_tokens=subject.padded)
     reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
     teachers = {name: CrossAttention(reader, precision=name) for name in wanted}  # type: ignore[arg-type]
-    seconds = best_seconds(
-        {
-            "textbook": lambda: textbook.score(0),
-            **{name: lambda t=teacher: list(t.relevance(subject.readings)) for name, teacher in teachers.items()},
-        },
-        repeats=options.repeats,
-        clock=options.clock,
-    )
-    expected = torch.tensor([textbook.score(index) for index in range(2)])
+    drawn = (options.scratch / "textbook", options.quick, num_questions, options.seed)
+    with Apart(make_textbook, *drawn) as textbook:
+        seconds = best_seconds(
+            {
+                "textbook": lambda: textbook.seconds(options.clock, "score", 0),
+                **{name: lambda t=teacher: list(t.relevance(subject.readings)) for name, teacher in teachers.items()},
+            },
+            repeats=options.repeats,
+            clock=options.clock,
+        )
+        expected = torch.tensor([textbook.call("score", index) for index in range(2)])
     rows = {}
     for name in wanted:
         judged = islice(teachers[name].relevance(subject.readings), len(expected))

@@ -68,6 +68,7 @@ def measure(options: Options) -> dict[str, Row]:
         made["search" if name == "float32" else f"search_{name}"] = _row(
             seconds[name] / queries, seconds["bare"] / queries, rows, options, figures
         )
+    made["search"].figures["times_bare_one_query"] = seconds["float32 one"] / seconds["bare one"]  # type: ignore[index]
     if faiss:
         made["search"].figures["times_faster_than_faiss_flat"] = seconds["flat"] / seconds["float32"]  # type: ignore[index]
         one = seconds["flat one"] / seconds["float32 one"]

@@ -6,6 +6,7 @@ this kind were first published so, and are mostly built so today; it is kept to 
 what is fast says the same.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from benchmarks.speed.subject import Subject
+from benchmarks.speed.subject import Subject, make_subject
 from dogeared.pairs import PASSAGE_TEMPLATE
 
-__all__ = ["Textbook"]
+__all__ = ["Textbook", "make_textbook"]
 
 _GENERATED_TOKENS = 50
 _NAME = "textbook"
@@ -29,11 +30,13 @@ class Textbook:
     Args:
         subject: What it reads.
         dropout: In training.
+        learning_rate: In training.
     """
 
-    def __init__(self, subject: Subject, *, dropout: float = 0.0) -> None:
+    def __init__(self, subject: Subject, *, dropout: float = 0.0, learning_rate: float = 1e-5) -> None:
         self.subject = subject
         self.model = subject.model(dropout=dropout)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, fused=True)
         self.first_scores: dict[int, Tensor] = {}
         AttentionInterface.register(_NAME, self._attend)
         AttentionMaskInterface.register(_NAME, eager_mask)
@@ -57,7 +60,7 @@ class Textbook:
         of_token = scores[:, 0, :, 0].mean(dim=(0, 1)).view(mask.shape)
         return ((of_token * mask).sum(dim=1) / mask.sum(dim=1)).tolist()
 
-    def step(self, indices: range, optimizer: torch.optim.Optimizer) -> float:
+    def step(self, indices: range) -> float:
         """Learn from some questions: their gradients added up one by one, then one update."""
         self.model.train()
         total = 0.0
@@ -72,8 +75,8 @@ class Textbook:
             (loss / len(indices)).backward()
             total += loss.item() / len(indices)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         return total
 
     def _encode(self, index: int) -> tuple[Tensor, Tensor]:
@@ -115,6 +118,11 @@ class Textbook:
             scores = scores + attention_mask
         weights = nn.functional.dropout(scores.softmax(dim=-1), p=dropout, training=module.training)
         return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+def make_textbook(folder: Path, quick: bool, num_questions: int, seed: int) -> Textbook:
+    """Make a reader and what it reads, of the same seed the same as another's, in a folder that does not exist yet."""
+    return Textbook(make_subject(folder, quick=quick, num_questions=num_questions, seed=seed))
 
 
 def _cross_attention(model: PreTrainedModel) -> list[nn.Module]:

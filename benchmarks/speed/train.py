@@ -8,10 +8,11 @@ import shutil
 
 import torch
 
+from benchmarks.speed.apart import Apart
 from benchmarks.speed.floor import matrix_rate, training_flops
 from benchmarks.speed.rows import Options, Row, best_seconds, more_and_before, multiplies_bfloat16
 from benchmarks.speed.subject import ANSWER_TOKENS, make_subject
-from benchmarks.speed.textbook import Textbook
+from benchmarks.speed.textbook import make_textbook
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.training.train_reader import ReaderTraining, train_reader
 
@@ -32,11 +33,11 @@ def measure(options: Options) -> dict[str, Row]:
         wanted = [name for name in wanted if name != "bf16"]
     if not wanted:
         return {}
+    num_questions = _QUESTIONS * _MANY
     subject = make_subject(
-        options.scratch / "train", quick=options.quick, num_questions=_QUESTIONS * _MANY, seed=options.seed
+        options.scratch / "train", quick=options.quick, num_questions=num_questions, seed=options.seed
     )
-    textbook = Textbook(subject)
-    optimizer = torch.optim.AdamW(textbook.model.parameters(), lr=1e-5, fused=True)
+    drawn = (options.scratch / "textbook", options.quick, num_questions, options.seed)
     settings = ReaderSettings(num_passages=20, max_length_tokens=subject.padded)
     readers = {name: FusionInDecoder(subject.model(), subject.tokenizer, settings) for name in wanted}
     losses: dict[str, float] = {}
@@ -56,18 +57,19 @@ def measure(options: Options) -> dict[str, Row]:
             readers[precision], subject.readings, loop, seed=options.seed, folder=folder
         ).losses[0]
 
-    seconds = best_seconds(
-        {
-            "textbook": lambda: textbook.step(range(_QUESTIONS), optimizer),
-            **{
-                f"{name} {steps}": lambda precision=name, steps=steps: ours(precision, steps)
-                for name in wanted
-                for steps in (_FEW, _MANY)
+    with Apart(make_textbook, *drawn) as textbook:
+        seconds = best_seconds(
+            {
+                "textbook": lambda: textbook.seconds(options.clock, "step", range(_QUESTIONS)),
+                **{
+                    f"{name} {steps}": lambda precision=name, steps=steps: ours(precision, steps)
+                    for name in wanted
+                    for steps in (_FEW, _MANY)
+                },
             },
-        },
-        repeats=options.repeats,
-        clock=options.clock,
-    )
+            repeats=options.repeats,
+            clock=options.clock,
+        )
     flops = sum(training_flops(subject.shape, of, output=ANSWER_TOKENS) for of in subject.lengths) / len(
         subject.lengths
     )
