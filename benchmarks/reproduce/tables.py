@@ -154,10 +154,6 @@ TABLES = {
         rows=(
             Row(label="KL"),
             Row(label="mean squared error", settings=("retriever_training.loss=mse",)),
-            Row(
-                label="mean squared error, of the teacher's numbers as they are",
-                settings=("retriever_training.loss=mse", "retriever_training.teacher_temperature=1"),
-            ),
             *(
                 Row(
                     label=f"max-margin, {margin}",
@@ -180,7 +176,6 @@ TABLES = {
             Row(label="last layer, maximum over tokens (as in the other tables)"),
             Row(label="the paper's: mean over all", settings=_relevance(num_last_layers="0", over_tokens="mean")),
             Row(label="all layers, maximum over tokens", settings=_relevance(num_last_layers="0")),
-            Row(label="maximum over layers and tokens", settings=_relevance(num_last_layers="0", over_layers="max")),
             Row(label="last layer, mean over tokens", settings=_relevance(over_tokens="mean")),
             Row(label="maximum over heads", settings=_relevance(over_heads="max")),
             Row(label="passage tokens only", settings=_relevance(input_tokens="passage")),
