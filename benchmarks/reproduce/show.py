@@ -25,8 +25,6 @@ _HEADINGS = {
     "mrr@10": "MRR@10",
     "em": "EM",
 }
-
-
 _SURE = 0.05
 
 

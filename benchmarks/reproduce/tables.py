@@ -55,11 +55,14 @@ class Table:
     @property
     def reference(self) -> Row:
         """The line that others are compared with."""
-        return next((row for row in self.rows if row.label == self.against), self.rows[0])
+        return self._labelled(self.against, otherwise=self.rows[0])
 
     def reference_of(self, row: Row) -> Row:
         """The line that one line is compared with; the first of its kind is compared with itself."""
-        return next((other for other in self.rows if other.label == row.against), self.reference)
+        return self._labelled(row.against, otherwise=self.reference)
+
+    def _labelled(self, label: str, *, otherwise: Row) -> Row:
+        return next((row for row in self.rows if row.label == label), otherwise)
 
 
 _ROUNDS = 2

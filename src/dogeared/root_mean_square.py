@@ -1,10 +1,10 @@
-"""T5's norm under bfloat16, in few passes over memory.
+"""T5's norm in few passes over memory.
 
 The library's norm (a root mean square) goes up to float32 and makes five intermediate results of the size of its
-input, each kept for the backward pass. In a small reader that takes as long as half of the matrix products. Here the
-sum of squares is read off in one pass, in float32, and the backward pass is written out; what is kept is the input and
-one number a token. On a GPU torch's own kernel does all that at once. Outside of autocast to bfloat16 the library's own
-norm runs.
+input, each kept for the backward pass. In a small reader under autocast to bfloat16 that takes as long as half of the
+matrix products. Here the sum of squares is read off in one pass, in float32, and the backward pass is that of layer
+norm's kernel; what is kept is the input and one number a token. So it is on a CPU, in float32 and under autocast. On a
+GPU under autocast torch's own kernel does all at once. Everywhere else the library's own norm runs.
 
 Without gradients a norm's weight can be multiplied into the products behind it, once for all texts. What is left, a
 number a token, is the work of batch norm's kernel with tokens in the place of channels: one pass, nothing made float32.

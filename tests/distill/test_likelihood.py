@@ -122,7 +122,7 @@ def test_what_is_no_token_of_an_answer_has_no_likelihood(reader):
 
 def test_dropout_is_off_and_batches_do_not_matter(reader, readings, monkeypatch):
     whole = list(AnswerLikelihoods(reader.train(), "leave_one_out", precision="fp32").relevance(readings))
-    monkeypatch.setattr(likelihood, "questions_per_batch", lambda settings, device, num_passages: 1)
+    monkeypatch.setattr("dogeared.reader.answering.questions_per_batch", lambda settings, device, num_passages: 1)
     single = list(AnswerLikelihoods(reader.train(), "leave_one_out", precision="fp32").relevance(readings))
     for one, other in zip(whole, single, strict=True):
         assert one.relevance == pytest.approx(other.relevance, abs=1e-5)

@@ -12,7 +12,7 @@ from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
-from held_activations import held_at_every_chunk
+from step_of_learning import gradients, held_at_every_chunk
 
 SETTINGS = RetrieverTraining(
     steps=3, questions_per_step=4, learning_rate=1e-2, precision="fp32", max_gradient_norm=1e9, num_passages=6
@@ -52,16 +52,6 @@ def student_and_batch(encoder, relevance, corpus, **changes):
     settings = SETTINGS.model_copy(update=changes)
     batch = distillation_batch(encoder, QUESTIONS, relevance, corpus, settings)
     return Student(encoder, settings).train(), batch
-
-
-def gradients(student, batch):
-    student.zero_grad()
-    torch.manual_seed(7)
-    loss = student(batch)
-    loss.backward()
-    found = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
-    assert max(value.abs().max() for value in found.values()) > 0.01
-    return loss.item(), found
 
 
 def assert_same(found, expected, tolerance):

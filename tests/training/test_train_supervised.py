@@ -21,7 +21,7 @@ from dogeared.training.train_supervised import (
     supervised_batch,
     train_supervised,
 )
-from held_activations import held_at_every_chunk
+from step_of_learning import gradients, held_at_every_chunk
 
 SETTINGS = SupervisedTraining(
     steps=3, questions_per_step=3, learning_rate=1e-2, precision="fp32", dropout=0.0, save_every_seconds=0.0
@@ -131,16 +131,6 @@ def longer(number):
 
 
 MANY = [longer(number) for number in range(6)]
-
-
-def gradients(student, batch):
-    student.zero_grad()
-    torch.manual_seed(7)
-    loss = student(batch)
-    loss.backward()
-    found = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
-    assert max(value.abs().max() for value in found.values()) > 0.01
-    return loss.item(), found
 
 
 @pytest.mark.parametrize("encoders", ["shared", "separate", "query_only"])

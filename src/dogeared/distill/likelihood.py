@@ -25,7 +25,7 @@ from dogeared.compute import Precision, autocast
 from dogeared.data.readings import Readings
 from dogeared.distill.teachers import judge_where
 from dogeared.progress import bar
-from dogeared.reader.answering import questions_per_batch
+from dogeared.reader.answering import question_batches
 from dogeared.reader.fid import FusedStates, FusionInDecoder
 from dogeared.records import AnswerLikelihood, PassageRelevance, Question
 
@@ -101,9 +101,8 @@ class AnswerLikelihoods:
     def _batches(self, readings: Readings) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield for each question its number, its likelihoods by passage and token, and those of closed book."""
         self.reader.eval()
-        size = questions_per_batch(self.reader.settings, self.reader.device, num_passages=readings.num_passages)
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(size):
+            for part in question_batches(self.reader, readings):
                 yield from zip(part, *self._of_batch(readings, part), strict=True)
                 progress.advance(len(part))
 

@@ -14,7 +14,7 @@ import torch
 from dogeared.compute import Precision, autocast
 from dogeared.data.readings import Readings
 from dogeared.progress import bar
-from dogeared.reader.answering import questions_per_batch
+from dogeared.reader.answering import question_batches
 from dogeared.reader.extractive import ExtractiveReader
 from dogeared.records import PassageRelevance
 
@@ -36,9 +36,8 @@ class PassagePosterior:
     def relevance(self, readings: Readings) -> Iterator[PassageRelevance]:
         """Judge the passages of every question, in the order of the questions."""
         self.reader.eval()
-        size = questions_per_batch(self.reader.settings, self.reader.device, num_passages=readings.num_passages)
         with bar("score passages", total=len(readings), unit="questions") as progress:
-            for part in readings.batches(size):
+            for part in question_batches(self.reader, readings):
                 batch = self.reader.batch(
                     [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
                 )

@@ -3,7 +3,7 @@
 Answering needs the passages that each question shall be answered from; it does not retrieve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -15,7 +15,7 @@ from dogeared.reader.fid import ReaderSettings
 from dogeared.reader.kinds import Reader
 from dogeared.records import Passage
 
-__all__ = ["answer_questions", "questions_per_batch"]
+__all__ = ["answer_questions", "question_batches", "questions_per_batch"]
 
 _TOKENS_AT_ONCE, _TOKENS_AT_ONCE_ON_CPU = 131_072, 65_536
 
@@ -32,14 +32,18 @@ def questions_per_batch(settings: ReaderSettings, device: torch.device, *, num_p
     return max(1, at_once // (max(1, num_passages) * settings.max_length_tokens))
 
 
+def question_batches(reader: Reader, readings: Readings) -> Iterator[range]:
+    """Cut questions with all passages of their readings into runs that a reader takes at once."""
+    return readings.batches(questions_per_batch(reader.settings, reader.device, num_passages=readings.num_passages))
+
+
 def answer_questions(reader: Reader, readings: Readings, *, precision: Precision = "auto") -> list[str]:
     """Write one answer to each question, in their order."""
     keep_freed_memory()
     reader.eval()
     answers: list[str] = []
     with bar("answer questions", total=len(readings), unit="questions") as progress:
-        size = questions_per_batch(reader.settings, reader.device, num_passages=readings.num_passages)
-        for part in readings.batches(size):
+        for part in question_batches(reader, readings):
             texts, passages = [readings.questions[i].text for i in part], [readings.passages(i) for i in part]
             with autocast(precision, reader.device):
                 answers += [answer.strip() for answer in _answer(reader, texts, passages)]
