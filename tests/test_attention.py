@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dogeared.attention import attend
+from dogeared.cheap_dropout import Drop
 from dogeared.reader.copying import CopyingDecoder, make_copying_reader
 from tiny_readers import PASSAGES, QUESTIONS, tiny_reader
 
@@ -103,6 +104,39 @@ def test_gradients_are_those_of_a_loop(kind, dropout):
         (attended * weigh.to(dtype)).sum().backward()
         for of_ours, of_plain in zip(got[: 4 if "bias" in kind else 3], plain, strict=False):
             torch.testing.assert_close(of_ours.grad.float(), of_plain.grad, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["none", "mask", "bias", "mask and bias"])
+def test_gradients_with_dropout_are_those_of_a_loop_that_drops_the_same(kind):
+    torch.manual_seed(0)
+    mask = torch.rand(2, 1, 1, 5) > 0.3 if "mask" in kind else None
+    if mask is not None:
+        mask[..., 0] = True
+    inputs = [torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8), torch.randn(1, 3, 4, 5)]
+    weigh = torch.randn(2, 4, 3, 8)
+    plain, got = ([part.clone().requires_grad_() for part in inputs] for _ in range(2))
+    torch.manual_seed(1)
+    attended, _ = attend(
+        torch.nn.Identity(),
+        *got[:3],
+        attention_mask=mask,
+        position_bias=got[3] if "bias" in kind else None,
+        scaling=0.25,
+        dropout=0.3,
+        is_causal=False,
+    )
+    torch.manual_seed(1)
+    falls = Drop.of((2 * 3, 4, 5), 0.3)(torch.ones(2 * 3, 4, 5)).view(2, 3, 4, 5)
+    assert 0.5 < (falls > 0).float().mean() < 0.9
+    scores = plain[0] @ plain[1].transpose(-1, -2) * 0.25 + (plain[3] if "bias" in kind else 0)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    expected = ((scores.softmax(-1) * falls) @ plain[2]).transpose(1, 2)
+    torch.testing.assert_close(attended, expected, atol=1e-6, rtol=1e-5)
+    for result in (attended, expected):
+        (result * weigh).sum().backward()
+    for of_ours, of_plain in zip(got[: 4 if "bias" in kind else 3], plain, strict=False):
+        torch.testing.assert_close(of_ours.grad, of_plain.grad, atol=1e-6, rtol=1e-5)
 
 
 def test_mask_and_bias_are_put_together_once_for_all_layers(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dogeared.cheap_dropout import CheapDropout, cheap_dropout, use_cheap_dropout
+from dogeared.cheap_dropout import CheapDropout, cheap_dropout, rectify_and_drop, use_cheap_dropout
 from dogeared.training.dropout import set_dropout
 
 
@@ -17,6 +17,37 @@ def test_the_right_share_is_dropped_and_the_rest_is_scaled(probability, shape):
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
     deviation = (probability * (1 - probability) / dropped.numel()) ** 0.5
     assert (dropped == 0).float().mean().item() == pytest.approx(probability, abs=4 * deviation)
+
+
+def test_nothing_is_drawn_where_nothing_falls():
+    values = torch.randn(5, requires_grad=True)
+    before = torch.get_rng_state()
+    assert cheap_dropout(values, 0.0) is values
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hardly_anything_is_left_of_what_is_all_but_certain_to_fall():
+    dropped = cheap_dropout(torch.ones(1_000_000), 1 - 1e-9)
+    assert dropped.unique().tolist() == [0.0, 65_536.0]
+    assert 1 <= (dropped > 0).sum() < 45  # 15 are expected
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_to_rectify_and_drop_is_one_after_the_other_and_keeps_what_comes_out(precision):
+    values, weigh = torch.randn(2, 60, 70).to(precision)
+    together, apart = (values.clone().requires_grad_() for _ in range(2))
+    kept = []
+    torch.manual_seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.append(part) or part, lambda part: part):
+        one = rectify_and_drop(together, 0.3)
+    torch.manual_seed(1)
+    two = cheap_dropout(apart.relu(), 0.3)
+    assert torch.equal(one, two)
+    assert [part.data_ptr() for part in kept] == [one.data_ptr()]
+    for dropped in (one, two):
+        (dropped * weigh).sum().backward()
+    assert torch.equal(together.grad, apart.grad)
+    assert 0.3 < (together.grad != 0).float().mean() < 0.4
 
 
 def test_neighbours_that_share_a_draw_fall_independently():
@@ -34,6 +65,13 @@ def test_a_seed_gives_the_same_again_and_the_gradient_falls_where_the_values_fel
     torch.testing.assert_close(cheap_dropout(values, 0.3), first, rtol=0, atol=0)
     first.sum().backward()
     torch.testing.assert_close(values.grad * values, first)
+
+
+def test_two_bytes_an_element_are_kept_for_the_way_back():
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.append(part) or part, lambda part: part):
+        cheap_dropout(torch.randn(50, 20, requires_grad=True), 0.3)
+    assert sum(part.nbytes for part in kept) == 2 * 50 * 20
 
 
 def test_a_model_drops_cheaply_while_training_only():

@@ -8,6 +8,7 @@ from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5For
 from transformers.models.mt5.modeling_mt5 import MT5LayerFF
 from transformers.models.t5.modeling_t5 import T5LayerFF
 
+from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.compute import multiplies_bfloat16
 from dogeared.feed_forward import use_fast_feed_forward
 
@@ -19,16 +20,30 @@ in_bfloat16 = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def rectified_products(monkeypatch):
+    """The path for bfloat16 on any processor: where it has no such products, plain ones stand in for oneDNN's."""
+    if not multiplies_bfloat16(torch.device("cpu")):
+        monkeypatch.setattr("dogeared.feed_forward.multiplies_bfloat16", lambda device: True)
+        monkeypatch.setattr(
+            "dogeared.feed_forward._rectified_on_cpu", lambda states, weight: (states @ weight.t()).relu()
+        )
+
+
 @pytest.mark.parametrize("kind", [T5ForConditionalGeneration, MT5ForConditionalGeneration])
 @pytest.mark.parametrize("activation", ["relu", "gated-gelu"])
-def test_in_float32_loss_and_gradients_are_the_librarys_to_the_bit(kind, activation):
-    config = (T5Config if kind is T5ForConditionalGeneration else MT5Config)(**SIZES, feed_forward_proj=activation)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_in_float32_loss_and_gradients_are_the_librarys_to_the_bit(kind, activation, dropout):
+    sizes = SIZES | {"feed_forward_proj": activation, "dropout_rate": dropout}
+    config = (T5Config if kind is T5ForConditionalGeneration else MT5Config)(**sizes)
     torch.manual_seed(0)
-    library = kind(config)
+    library = kind(config).train()
+    use_cheap_dropout(library)
     ours = copy.deepcopy(library)
     use_fast_feed_forward(ours)
     ids = torch.randint(2, 32, (3, 9))
     for model in (library, ours):
+        torch.manual_seed(1)
         model(input_ids=ids, labels=ids[:, :4].contiguous()).loss.backward()
     for (name, expected), (_, got) in zip(library.named_parameters(), ours.named_parameters(), strict=True):
         assert torch.equal(expected.grad, got.grad), name
@@ -53,13 +68,14 @@ def layers(kind, *, dropout=0.0):
     config = T5Config(**(SIZES | {"d_model": 64, "d_ff": 256, "dropout_rate": dropout}))
     torch.manual_seed(0)
     library = kind(config).to(torch.bfloat16)
+    use_cheap_dropout(library)
     ours = copy.deepcopy(library)
     use_fast_feed_forward(ours)
     assert type(ours) is not kind
     return library, ours
 
 
-@in_bfloat16
+@pytest.mark.usefixtures("rectified_products")
 @pytest.mark.parametrize("kind", [T5LayerFF, MT5LayerFF])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_in_bfloat16_output_and_gradients_are_the_librarys_to_the_bit(kind, dropout):
@@ -88,7 +104,7 @@ def test_without_gradients_it_is_nearer_to_float32_than_the_library(kind):
     assert (fused - exact).norm() < (rounded - exact).norm() < 0.01 * exact.norm()
 
 
-@in_bfloat16
+@pytest.mark.usefixtures("rectified_products")
 def test_what_trains_drops_without_gradients_too():
     library, ours = layers(T5LayerFF, dropout=0.3)
     states = torch.randn(5, 7, 64).bfloat16()
@@ -98,6 +114,20 @@ def test_what_trains_drops_without_gradients_too():
         with torch.no_grad():
             outputs.append(layer(states))
     assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.usefixtures("rectified_products")
+def test_what_is_wide_is_kept_once_with_dropout_too(precision):
+    layer = T5LayerFF(T5Config(**(SIZES | {"d_model": 64, "d_ff": 256, "dropout_rate": 0.3}))).to(precision)
+    use_cheap_dropout(layer)
+    use_fast_feed_forward(layer)
+    kept = {}
+    states = torch.randn(5, 7, 64, dtype=precision, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.setdefault(part.data_ptr(), part), lambda part: part):
+        layer(states)
+    wide = 5 * 7 * 256
+    assert [part.dtype for part in kept.values() if part.numel() == wide] == [precision]
 
 
 @in_bfloat16

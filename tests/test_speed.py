@@ -113,6 +113,21 @@ def test_the_textbook_of_another_process_reads_the_same_and_keeps_its_memory_to_
         assert 0 < there.seconds(time.perf_counter, "score", 0) < 60
 
 
+def test_the_textbook_trains_with_dropout_once_it_is_told(tmp_path):
+    textbook = Textbook(make_subject(tmp_path, quick=True, num_questions=2, seed=3))
+    state = torch.get_rng_state()
+    textbook.step(range(2))
+    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn without dropout"
+    textbook.set_dropout(0.5)
+    losses = []
+    for _ in range(2):
+        torch.set_rng_state(state)
+        losses.append(textbook.step(range(2)))
+    assert not torch.equal(torch.get_rng_state(), state)
+    assert losses[0] == pytest.approx(losses[1], abs=0.02), "the same falls, a step of 1e-5 later"
+    assert abs(textbook.step(range(2)) - losses[1]) > 0.05, "other elements fall"
+
+
 def test_ratios():
     row = Row(unit="x", seconds=2.0, textbook_seconds=8.0, floor_seconds=0.5)
     assert (row.ratio_to_textbook, row.ratio_to_floor) == (4.0, 4.0)
@@ -122,7 +137,8 @@ def test_ratios():
 def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeypatch, capsys):
     out = tmp_path / "latest.json"
     out.write_text('{"other": {"seconds": 1}, "score_fp32": {"seconds": 1}}')
-    arguments = ["speed", "score_fp32", "train_fp32", "--quick", "--repeats", "1", "--out", str(out)]
+    names = ["score_fp32", "train_fp32", "train_fp32_dropout"]
+    arguments = ["speed", *names, "--quick", "--repeats", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr("benchmarks.speed.train._QUESTIONS", 2)
     monkeypatch.setattr("benchmarks.speed.score.matrix_rate", lambda *_, **__: 1e11)
@@ -130,9 +146,11 @@ def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeyp
     bench.main()
     written = json.loads(out.read_text())
     assert written["other"] == {"seconds": 1}
-    assert set(written) == {"other", "score_fp32", "train_fp32"}
+    assert set(written) == {"other", *names}
     assert written["score_fp32"]["ratio_to_floor"] > 1
     assert written["train_fp32"]["ratio_to_textbook"] > 0
+    losses = {written[name]["figures"]["first_loss"] for name in names[1:]}
+    assert len(losses) == 2, "one of them is with dropout"
     shown = capsys.readouterr().out
     assert "score_fp32" in shown
     assert "times floor" in shown

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.speed.subject import Subject, make_subject
 from dogeared.pairs import PASSAGE_TEMPLATE
+from dogeared.training.dropout import set_dropout
 
 __all__ = ["Textbook", "make_textbook"]
 
@@ -29,13 +30,12 @@ class Textbook:
 
     Args:
         subject: What it reads.
-        dropout: In training.
-        learning_rate: In training.
+        learning_rate: In training, which is without dropout until :meth:`set_dropout`.
     """
 
-    def __init__(self, subject: Subject, *, dropout: float = 0.0, learning_rate: float = 1e-5) -> None:
+    def __init__(self, subject: Subject, *, learning_rate: float = 1e-5) -> None:
         self.subject = subject
-        self.model = subject.model(dropout=dropout)
+        self.model = subject.model()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, fused=True)
         self.first_scores: dict[int, Tensor] = {}
         AttentionInterface.register(_NAME, self._attend)
@@ -59,6 +59,10 @@ class Textbook:
         scores = torch.stack([self.first_scores[layer] for layer in range(len(self.cross))])
         of_token = scores[:, 0, :, 0].mean(dim=(0, 1)).view(mask.shape)
         return ((of_token * mask).sum(dim=1) / mask.sum(dim=1)).tolist()
+
+    def set_dropout(self, probability: float) -> None:
+        """Train with dropout from now on: torch's own, wherever the model has it."""
+        set_dropout(self.model, probability)
 
     def step(self, indices: range) -> float:
         """Learn from some questions: their gradients added up one by one, then one update."""

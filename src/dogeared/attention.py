@@ -5,8 +5,8 @@ float32, and the backward pass twice as slow: for 21 texts of 192 tokens and 12 
 42 ms. So attention goes forward in bfloat16, and back in float32, from what the kernel kept in bfloat16. A bias that
 learns (T5's) keeps the kernel's backward pass away: there it is written out in five matrix products, of scores that are
 computed anew; and so it is where heads are wide enough for that to be faster. A mask and a bias are put together once
-for all layers. With dropout there is no kernel at all: what the library would lay out in float32 is laid out in
-bfloat16, with cheaper random numbers.
+for all layers. With dropout there is no kernel at all: attention goes forward by products too, in bfloat16 where the
+library would take float32, with cheaper random numbers, and keeps half of what autograd would.
 
 On other devices the library's kernels do the work, and what is done here is to put mask and bias together once, and to
 keep cuDNN's attention out: it makes a plan for every shape that it has not met (7 ms and more on an H100, where the
@@ -28,7 +28,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from dogeared.cheap_dropout import cheap_dropout
+from dogeared.cheap_dropout import Drop
 
 __all__ = ["attend", "attending_by", "use_fast_attention"]
 
@@ -97,16 +97,13 @@ def attend(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
     scaling = query.shape[-1] ** -0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
     with torch.autocast("cpu", enabled=False):
-        if kwargs.get("dropout"):
-            attended = _attend_with_dropout(
-                query, key, value, attention_mask, position_bias, dropout=kwargs["dropout"], scaling=scaling
-            )
-        elif torch.is_grad_enabled() and (position_bias is not None or query.dtype == torch.bfloat16):
+        dropout = kwargs.get("dropout", 0.0)
+        if dropout or (torch.is_grad_enabled() and (position_bias is not None or query.dtype == torch.bfloat16)):
             added = (
                 _additive(attention_mask, query) if position_bias is None else _together(attention_mask, position_bias)
             )
-            if position_bias is not None or query.shape[-1] >= _WIDE_HEAD:
-                attended = _BackByProducts.apply(query, key, value, added, position_bias, scaling)
+            if dropout or position_bias is not None or query.shape[-1] >= _WIDE_HEAD:
+                attended = _BackByProducts.apply(query, key, value, added, position_bias, scaling, dropout)
             else:
                 attended = _BackInFloat32.apply(query, key, value, added, scaling)
         else:
@@ -131,25 +128,6 @@ def _is_special(module: nn.Module, query: Tensor, mask: Tensor | None, options: 
     is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     looks_back = is_causal and mask is None and query.shape[2] > 1
     return bool(looks_back or getattr(module, "num_key_value_groups", 1) > 1 or options.get("cache") is not None)
-
-
-def _attend_with_dropout(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    position_bias: Tensor | None,
-    *,
-    dropout: float,
-    scaling: float,
-) -> Tensor:
-    """Lay out what is attended to, for no kernel drops any of it on a CPU."""
-    score = (query * scaling) @ key.transpose(-1, -2)
-    if position_bias is not None:
-        score = score + position_bias.to(score.dtype)
-    if (added := _additive(mask, query)) is not None:
-        score = score + added
-    return cheap_dropout(score.softmax(-1), dropout) @ value
 
 
 def _additive(mask: Tensor | None, query: Tensor) -> Tensor | None:
@@ -186,7 +164,10 @@ class _BackInFloat32(torch.autograd.Function):
 
 
 class _BackByProducts(torch.autograd.Function):
-    """SDPA going forward, matrix products going back: for a bias that learns, and for heads of many numbers."""
+    """SDPA going forward, matrix products going back: for a bias that learns, and for heads of many numbers.
+
+    With dropout, which no kernel on a CPU has, products go forward too, and their shares are kept.
+    """
 
     @staticmethod
     def forward(
@@ -197,32 +178,52 @@ class _BackByProducts(torch.autograd.Function):
         added: Tensor | None,
         position_bias: Tensor | None,
         scaling: float,
+        dropout: float,
     ) -> Tensor:
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=added, scale=scaling)
-        ctx.save_for_backward(query, key, value, added)
-        ctx.scaling = scaling
+        ctx.scaling, ctx.level = scaling, None
         ctx.bias = None if position_bias is None else (position_bias.shape, position_bias.dtype)
-        return attended
+        if not dropout:
+            ctx.save_for_backward(query, key, value, added)
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=added, scale=scaling)
+        shares = _shares(query, key, added, scaling)
+        drop = Drop.of(shares.shape, dropout)
+        ctx.save_for_backward(query, key, value, shares, drop.bits)
+        ctx.level = drop.level
+        return (drop(shares) @ _in_one_piece(value)).unflatten(0, query.shape[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, added = ctx.saved_tensors
-        batch, heads, length, keys = *query.shape[:3], key.shape[2]
-        # Products of matrices that lie in one piece take half the time, whichever way they are read.
-        query, key, value, gradient = (part.contiguous().flatten(0, 1) for part in (query, key, value, gradients[0]))
-        added = (
-            query.new_zeros(()) if added is None else added.expand(batch, heads, length, keys).reshape(-1, length, keys)
-        )
-        weights = torch.baddbmm(added, query, key.mT, alpha=ctx.scaling).softmax(dim=-1)
-        of_value = weights.mT @ gradient
-        of_scores = torch.ops.aten._softmax_backward_data(gradient @ value.mT, weights, -1, weights.dtype)
-        of_query = torch.baddbmm(query, of_scores, key, beta=0, alpha=ctx.scaling)
-        of_key = torch.baddbmm(key, of_scores.mT, query, beta=0, alpha=ctx.scaling)
+        query, key, value, *rest = ctx.saved_tensors
+        scaling, batch_and_heads = ctx.scaling, query.shape[:2]
+        drop = None if ctx.level is None else Drop(rest[1], ctx.level)
+        shares = _shares(query, key, rest[0], scaling) if drop is None else rest[0]
+        query, key, value, gradient = (_in_one_piece(part) for part in (query, key, value, gradients[0]))
+        of_shares = gradient @ value.mT
+        if drop is None:
+            of_value = shares.mT @ gradient
+        else:
+            of_value, of_shares = drop(shares).mT @ gradient, drop(of_shares)
+        of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+        of_query = torch.baddbmm(query, of_scores, key, beta=0, alpha=scaling)
+        of_key = torch.baddbmm(key, of_scores.mT, query, beta=0, alpha=scaling)
         of_query, of_key, of_value, of_scores = (
-            part.unflatten(0, (batch, heads)) for part in (of_query, of_key, of_value, of_scores)
+            part.unflatten(0, batch_and_heads) for part in (of_query, of_key, of_value, of_scores)
         )
         of_bias = of_scores.sum_to_size(ctx.bias[0]).to(ctx.bias[1]) if ctx.needs_input_grad[4] else None
-        return of_query, of_key, of_value, None, of_bias, None
+        return of_query, of_key, of_value, None, of_bias, None, None
+
+
+def _shares(query: Tensor, key: Tensor, added: Tensor | None, scaling: float) -> Tensor:
+    """Return which share of each query's attention a key gets, head after head."""
+    of_scores = *query.shape[:3], key.shape[2]
+    added = query.new_zeros(()) if added is None else added.to(query.dtype).expand(of_scores).reshape(-1, *of_scores[2:])
+    query, key = _in_one_piece(query), _in_one_piece(key)
+    return torch.baddbmm(added, query, key.mT, alpha=scaling).softmax(dim=-1)
+
+
+def _in_one_piece(part: Tensor) -> Tensor:
+    """Products of matrices that lie in one piece take half the time, whichever way they are read."""
+    return part.contiguous().flatten(0, 1)
 
 
 _last_mask: tuple[weakref.ref[Tensor], weakref.ref[Tensor], Tensor] | None = None

@@ -1,17 +1,24 @@
-"""Dropout whose random numbers cost little on a CPU.
+"""Dropout that costs little on a CPU.
 
 Torch draws a random number of its own for each element, which on a CPU takes longer than the matrix products around
-it. Sixteen random bits decide as well: four elements share one draw, and a probability is kept to 1 in 65,536. What is
-kept is scaled by exactly the rate that is drawn with. On other devices torch's own dropout does the work.
+it. Sixteen random bits decide as well (``random_bits.py``): a probability is kept to 1 in 65,536, and what is kept is
+scaled by exactly the rate that is drawn with. For the way back the bits are kept, two bytes an element, and where a
+ReLU comes before, nothing is but what comes out. On other devices torch's own dropout does the work.
 
-The numbers come from torch's generator, so whatever seeds or restores that, seeds and restores this.
+The numbers follow from torch's generator, so whatever seeds or restores that, seeds and restores this.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int16
 from torch import Tensor, nn
 
-__all__ = ["CheapDropout", "cheap_dropout", "use_cheap_dropout"]
+from dogeared.random_bits import random_bits
+
+__all__ = ["CheapDropout", "Drop", "cheap_dropout", "rectify_and_drop", "use_cheap_dropout"]
 
 _LEVELS = 1 << 16
 
@@ -32,15 +39,77 @@ def use_cheap_dropout(model: nn.Module) -> None:
                 setattr(part, name, CheapDropout(child.p).train(child.training))
 
 
+@dataclass(frozen=True)
+class Drop:
+    """Which elements of a tensor on the CPU fall. Autograd sees nothing of it.
+
+    Attributes:
+        bits: A random number for each element.
+        level: How many of the 65,536 let an element fall; at least one is left.
+    """
+
+    bits: Int16[Tensor, "*shape"]
+    level: int
+
+    @classmethod
+    def of(cls, shape: Sequence[int], probability: float) -> "Drop":
+        """Draw for a shape; the probability lies between 0 and 1."""
+        return cls(random_bits(shape), min(round(probability * _LEVELS), _LEVELS - 1))
+
+    @property
+    def scale(self) -> float:
+        """What is kept grows by it, so that the mean stays."""
+        return _LEVELS / (_LEVELS - self.level)
+
+    def __call__(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Set elements to 0 and scale the others: one pass over the bits, and one over what is dropped."""
+        kept = torch.ge(self.bits, self.level - _LEVELS // 2, out=torch.empty(values.shape, dtype=values.dtype))
+        return torch.addcmul(values.new_zeros(()), values, kept, value=self.scale)
+
+
 def cheap_dropout(values: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
     """Set elements to 0 with a probability, and scale the others so that the mean stays."""
+    if probability == 0:
+        return values
     if values.device.type != "cpu":
         return nn.functional.dropout(values, probability)
-    level = round(probability * _LEVELS)
-    if level == 0:
-        return values
-    count = values.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[:count].view(values.shape)
-    kept = torch.ge(bits, level - _LEVELS // 2, out=torch.empty(values.shape, dtype=values.dtype))
-    return values * kept * (_LEVELS / (_LEVELS - level))
+    dropped = _Dropped.apply(values, probability)
+    assert isinstance(dropped, Tensor)
+    return dropped
+
+
+def rectify_and_drop(values: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
+    """Return ``cheap_dropout(values.relu(), probability)``, keeping nothing but that for the way back."""
+    if values.device.type != "cpu":
+        return nn.functional.dropout(values.relu(), probability)
+    dropped = _RectifiedAndDropped.apply(values, probability)
+    assert isinstance(dropped, Tensor)
+    return dropped
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
+        drop = Drop.of(values.shape, probability)
+        ctx.save_for_backward(drop.bits)
+        ctx.level = drop.level
+        return drop(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return Drop(*ctx.saved_tensors, ctx.level)(gradients[0]), None
+
+
+class _RectifiedAndDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
+        drop = Drop.of(values.shape, probability)
+        dropped = drop(values).relu_()
+        ctx.save_for_backward(dropped)
+        ctx.scale = drop.scale
+        return dropped
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # What is above 0 was above 0, and was kept.
+        return torch.ops.aten.threshold_backward(gradients[0], *ctx.saved_tensors, 0).mul_(ctx.scale), None

@@ -5,7 +5,8 @@ the product before it. Everywhere the ReLU is written where its input lies, whic
 back. In bfloat16 it becomes a part of the product itself, and so does the addition to what goes around the layer where
 no gradient is wanted: oneDNN's products do both before they write (torch's ``mkldnn`` operators, which its compiler
 emits too). In float32 those products are slower than the plain ones, so they are left alone. On a GPU the
-ReLU is a part of the product too (cuBLASLt's).
+ReLU is a part of the product too (cuBLASLt's). Dropout behind the ReLU is one step with it, for which nothing wide is
+kept but what the next product keeps anyway (``cheap_dropout.py``).
 
 Results with the ReLU are the library's to the bit; the fused addition rounds once where the library rounds twice. Other
 models are left alone, because there somebody else may still read what the ReLU was given.
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers.models.mt5.modeling_mt5 import MT5DenseActDense, MT5LayerFF
 from transformers.models.t5.modeling_t5 import T5DenseActDense, T5LayerFF
 
+from dogeared.cheap_dropout import CheapDropout, Drop, rectify_and_drop
 from dogeared.compute import multiplies_bfloat16
 
 __all__ = ["use_fast_feed_forward"]
@@ -32,7 +34,8 @@ def use_fast_feed_forward(model: nn.Module) -> None:
         dense = part.DenseReluDense
         if isinstance(dense, T5DenseActDense | MT5DenseActDense) and isinstance(dense.act, nn.ReLU):
             dense.act.inplace = True
-            part.__class__ = _FAST[type(part)]
+            for one in (part, dense):
+                one.__class__ = _FAST[type(one)]
 
 
 class _FastT5LayerFF(T5LayerFF):
@@ -45,7 +48,35 @@ class _FastMT5LayerFF(MT5LayerFF):
         return _layer(self, hidden_states) if _is_wanted(self, hidden_states) else super().forward(hidden_states)
 
 
-_FAST: dict[type[nn.Module], type[nn.Module]] = {T5LayerFF: _FastT5LayerFF, MT5LayerFF: _FastMT5LayerFF}
+class _FastT5DenseActDense(T5DenseActDense):
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return _rectify_drop_project(self, hidden_states) if _drops(self) else super().forward(hidden_states)
+
+
+class _FastMT5DenseActDense(MT5DenseActDense):
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return _rectify_drop_project(self, hidden_states) if _drops(self) else super().forward(hidden_states)
+
+
+_FAST: dict[type[nn.Module], type[nn.Module]] = {
+    T5LayerFF: _FastT5LayerFF,
+    MT5LayerFF: _FastMT5LayerFF,
+    T5DenseActDense: _FastT5DenseActDense,
+    MT5DenseActDense: _FastMT5DenseActDense,
+}
+
+
+def _drops(dense: Any) -> bool:
+    """Say whether some of what is wide falls, and cheaply."""
+    return type(dense.dropout) is CheapDropout and dense.dropout.training and dense.dropout.p > 0
+
+
+def _rectify_drop_project(dense: Any, states: Tensor) -> Tensor:
+    wide = rectify_and_drop(dense.wi(states), dense.dropout.p)
+    weight = dense.wo.weight
+    # As the library does, for models whose last product is kept in a precision of its own.
+    is_other = isinstance(weight, Tensor) and weight.is_floating_point() and weight.dtype != wide.dtype
+    return dense.wo(wide.to(weight.dtype) if is_other else wide)
 
 
 def _is_wanted(layer: Any, states: Tensor) -> bool:
@@ -61,11 +92,12 @@ def _is_wanted(layer: Any, states: Tensor) -> bool:
 
 def _layer(layer: Any, states: Float[Tensor, "rows length dim"]) -> Float[Tensor, "rows length dim"]:
     dense = layer.DenseReluDense
-    wide = _RectifiedProduct.apply(layer.layer_norm(states), dense.wi.weight)
+    drops_within = states.device.type == "cpu" and _drops(dense)
+    wide = _RectifiedProduct.apply(layer.layer_norm(states), dense.wi.weight, dense.dropout.p if drops_within else 0.0)
     assert isinstance(wide, Tensor)
     # What trains may drop some of it, with or without gradients.
     if torch.is_grad_enabled() or layer.training or states.device.type != "cpu":
-        return states + layer.dropout(dense.wo(dense.dropout(wide)))
+        return states + layer.dropout(dense.wo(wide if drops_within else dense.dropout(wide)))
     return torch.ops.mkldnn._linear_pointwise(wide, states, dense.wo.weight, None, "add")
 
 
@@ -81,14 +113,20 @@ def _rectified_on_gpu(states: Tensor, weight: Tensor) -> Tensor:
 
 class _RectifiedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, dropout: float) -> Tensor:
         on_cpu = states.device.type == "cpu"
         wide = _rectified_on_cpu(states, weight) if on_cpu else _rectified_on_gpu(states, weight)
+        ctx.scale = 1.0
+        if dropout:
+            drop = Drop.of(wide.shape, dropout)
+            wide, ctx.scale = drop(wide), drop.scale
         ctx.save_for_backward(states, weight, wide)
         return wide
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, wide = ctx.saved_tensors
         of_products = torch.ops.aten.threshold_backward(gradients[0], wide, 0)
-        return of_products @ weight, of_products.flatten(0, -2).t() @ states.flatten(0, -2)
+        if ctx.scale != 1:
+            of_products.mul_(ctx.scale)
+        return of_products @ weight, of_products.flatten(0, -2).t() @ states.flatten(0, -2), None
