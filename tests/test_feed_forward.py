@@ -124,7 +124,9 @@ def test_what_is_wide_is_kept_once_with_dropout_too(precision):
     use_fast_feed_forward(layer)
     kept = {}
     states = torch.randn(5, 7, 64, dtype=precision, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.setdefault(part.data_ptr(), part), lambda part: part):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda part: kept.setdefault(part.data_ptr(), part), lambda part: part
+    ):
         layer(states)
     wide = 5 * 7 * 256
     assert [part.dtype for part in kept.values() if part.numel() == wide] == [precision]

@@ -6,6 +6,7 @@ The reader has random weights, so that it writes as many tokens as it may: 6. Re
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,30 +22,16 @@ from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.index import ExactIndex
 from dogeared.service import QuestionAnswering
 
-__all__ = ["measure"]
+__all__ = ["answering", "measure"]
 
 
 def measure(options: Options) -> dict[str, Row]:
     """Time each part for 5, 20 and 100 passages; the row's seconds are the median of the whole."""
     numbers = (2, 3) if options.quick else (5, 20, 100)
     names = [f"ask_{k}" for k in numbers]
-    data = options.data / "wiki_en"
-    files = [data / "passages.jsonl", data / "questions.jsonl"]
-    if not options.wants("ask", *names) or not all(file.is_file() for file in files):
+    if not options.wants("ask", *names) or not all(file.is_file() for file in _files(options)):
         return {}
-    num = 50 if options.quick else 13_982
-    corpus = build_corpus(islice(iter_passages(files[0]), num), options.scratch / "corpus")
-    questions = [one.question.text for one in islice(iter_questions(files[1]), 3 if options.quick else 20)]
-    subject = make_subject(options.scratch / "ask", quick=options.quick, num_questions=1, seed=options.seed)
-    settings = ReaderSettings(num_passages=20, max_length_tokens=200, max_answer_tokens=6)
-    reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
-    encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
-    vectors = np.random.default_rng(0).standard_normal((len(corpus), encoder.dim), dtype=np.float32)
-    retriever = DenseRetriever(encoder, ExactIndex(vectors), corpus, name="random")
-
-    def service() -> QuestionAnswering:
-        return QuestionAnswering(retriever=retriever, reader=reader, corpus=corpus, round=0)
-
+    service, questions = answering(options)
     service().ask(questions[0], k=numbers[0])  # what is done once is done
     rows = {}
     for name, k in zip(names, numbers, strict=True):
@@ -62,6 +49,24 @@ def measure(options: Options) -> dict[str, Row]:
             figures |= {f"{part}_p50_milliseconds": float(p50), f"{part}_p95_milliseconds": float(p95)}
         rows[name] = Row(unit=f"question of {k} passages", seconds=float(np.median(whole)), figures=figures)
     return rows
+
+
+def answering(options: Options) -> tuple[Callable[[], QuestionAnswering], list[str]]:
+    """Load models, and return what answers by them, with nothing remembered each time; and questions to ask."""
+    passages, asked = _files(options)
+    corpus = build_corpus(islice(iter_passages(passages), 50 if options.quick else 13_982), options.scratch / "corpus")
+    questions = [one.question.text for one in islice(iter_questions(asked), 3 if options.quick else 20)]
+    subject = make_subject(options.scratch / "ask", quick=options.quick, num_questions=1, seed=options.seed)
+    settings = ReaderSettings(num_passages=20, max_length_tokens=200, max_answer_tokens=6)
+    reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
+    encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
+    vectors = np.random.default_rng(0).standard_normal((len(corpus), encoder.dim), dtype=np.float32)
+    retriever = DenseRetriever(encoder, ExactIndex(vectors), corpus, name="random")
+    return lambda: QuestionAnswering(retriever=retriever, reader=reader, corpus=corpus, round=0), questions
+
+
+def _files(options: Options) -> tuple[Path, Path]:
+    return options.data / "wiki_en" / "passages.jsonl", options.data / "wiki_en" / "questions.jsonl"
 
 
 def _seconds(options: Options, work: Callable[[], Any]) -> float:

@@ -1,5 +1,7 @@
 """A training step of the student: MiniLM on real questions and passages, beside plain PyTorch in float32."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -8,51 +10,65 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.speed.encode import LENGTH, encoder_flops, minilm
 from benchmarks.speed.floor import matrix_rate
 from benchmarks.speed.rows import Options, Row, best_seconds, multiplies_bfloat16
-from dogeared.compute import autocast
-from dogeared.data.corpus import build_corpus
+from dogeared.compute import Precision, autocast
+from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages
 from dogeared.distill.losses import distillation_loss
-from dogeared.records import PassageRelevance, Question
+from dogeared.records import Passage, PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.training.dropout import set_dropout
 from dogeared.training.optim import adamw
 from dogeared.training.train_retriever import COSINE_TEMPERATURE, RetrieverTraining, Student, distillation_batch
 
-__all__ = ["measure"]
+__all__ = ["Lesson", "measure"]
 
 _QUESTION_LENGTH = 64  # to which the textbook pads questions; passages are padded to LENGTH
 
 
-def measure(options: Options) -> dict[str, Row]:
-    """Time a step from text to new weights, without dropout, with it, and with gradients cached."""
-    passages_file = options.data / "wiki_en" / "passages.jsonl"
-    if not options.wants("student", "student_dropout", "student_cached") or not passages_file.is_file():
-        return {}
-    several, each = (2, 3) if options.quick else (4, 8)
-    corpus = build_corpus(islice(iter_passages(passages_file), several * each), options.scratch / "student")
-    passages = corpus.passages(range(several * each))
-    questions = [Question(id=str(n), text=f"what is told of {passages[n * each].title} ?") for n in range(several)]
-    draw = torch.Generator().manual_seed(options.seed)
-    relevance = {
-        str(n): PassageRelevance(
-            question_id=str(n),
-            passage_ids=tuple(corpus.ids(range(n * each, (n + 1) * each))),
-            relevance=tuple(torch.randn(each, generator=draw).tolist()),
-        )
-        for n in range(several)
-    }
-    precision = "bf16" if multiplies_bfloat16() else "fp32"
+@dataclass(frozen=True)
+class Lesson:
+    """What the student learns in a step: real passages, of which random relevance says which answered."""
 
-    def ours(dropout: float, chunk_tokens: int = 0):  # noqa: ANN202 - a step
+    corpus: Corpus
+    questions: list[Question]
+    relevance: dict[str, PassageRelevance]
+    each: int
+
+    @classmethod
+    def make(cls, options: Options) -> "Lesson":
+        """Read 4 questions' passages, 8 each; fewer where it shall be quick."""
+        several, each = (2, 3) if options.quick else (4, 8)
+        read = islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), several * each)
+        corpus = build_corpus(read, options.scratch / "student")
+        titles = [passage.title for passage in corpus.passages(range(0, several * each, each))]
+        draw = torch.Generator().manual_seed(options.seed)
+        relevance = {
+            str(n): PassageRelevance(
+                question_id=str(n),
+                passage_ids=tuple(corpus.ids(range(n * each, (n + 1) * each))),
+                relevance=tuple(torch.randn(each, generator=draw).tolist()),
+            )
+            for n in range(several)
+        }
+        questions = [Question(id=str(n), text=f"what is told of {title} ?") for n, title in enumerate(titles)]
+        return cls(corpus, questions, relevance, each)
+
+    @property
+    def passages(self) -> list[Passage]:
+        """Of all questions, one question's after the other's."""
+        return self.corpus.passages(range(len(self.questions) * self.each))
+
+    def step(self, dropout: float, chunk_tokens: int = 0) -> Callable[[], float]:
+        """Return a step of the package's student, from text to new weights."""
         encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
         set_dropout(encoder, dropout)
-        settings = RetrieverTraining(num_passages=each, chunk_tokens=chunk_tokens)
+        settings = RetrieverTraining(num_passages=self.each, chunk_tokens=chunk_tokens)
         student = Student(encoder, settings).train()
         optimizer = adamw(student, learning_rate=1e-9, weight_decay=0.0)
 
         def step() -> float:
-            batch = distillation_batch(encoder, questions, relevance, corpus, settings)
-            with autocast(precision, torch.device("cpu")):
+            batch = distillation_batch(encoder, self.questions, self.relevance, self.corpus, settings)
+            with autocast(_precision(), torch.device("cpu")):
                 loss = student(batch)
             loss.backward()
             optimizer.step()
@@ -60,6 +76,21 @@ def measure(options: Options) -> dict[str, Row]:
             return loss.item()
 
         return step
+
+
+def _precision() -> Precision:
+    return "bf16" if multiplies_bfloat16() else "fp32"
+
+
+def measure(options: Options) -> dict[str, Row]:
+    """Time a step from text to new weights, without dropout, with it, and with gradients cached."""
+    passages_file = options.data / "wiki_en" / "passages.jsonl"
+    if not options.wants("student", "student_dropout", "student_cached") or not passages_file.is_file():
+        return {}
+    lesson = Lesson.make(options)
+    questions, relevance = lesson.questions, lesson.relevance
+    passages, several, each = lesson.passages, len(questions), lesson.each
+    precision = _precision()
 
     def textbook(dropout: float):  # noqa: ANN202 - a step
         model = SentenceTransformer(str(minilm()), device="cpu", model_kwargs={"attn_implementation": "eager"}).train()
@@ -87,7 +118,11 @@ def measure(options: Options) -> dict[str, Row]:
         return step
 
     steps = {"textbook": textbook(0.0), "textbook dropout": textbook(0.1)}
-    steps |= {"student": ours(0.0), "student_dropout": ours(0.1), "student_cached": ours(0.0, 1024)}
+    steps |= {
+        "student": lesson.step(0.0),
+        "student_dropout": lesson.step(0.1),
+        "student_cached": lesson.step(0.0, 1024),
+    }
     seconds = best_seconds(steps, repeats=options.repeats, clock=options.clock)
     encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
     chunks = [*encoder.passage_chunks(passages), *encoder.query_chunks([question.text for question in questions])]

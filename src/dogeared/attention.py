@@ -216,7 +216,9 @@ class _BackByProducts(torch.autograd.Function):
 def _shares(query: Tensor, key: Tensor, added: Tensor | None, scaling: float) -> Tensor:
     """Return which share of each query's attention a key gets, head after head."""
     of_scores = *query.shape[:3], key.shape[2]
-    added = query.new_zeros(()) if added is None else added.to(query.dtype).expand(of_scores).reshape(-1, *of_scores[2:])
+    added = (
+        query.new_zeros(()) if added is None else added.to(query.dtype).expand(of_scores).reshape(-1, *of_scores[2:])
+    )
     query, key = _in_one_piece(query), _in_one_piece(key)
     return torch.baddbmm(added, query, key.mT, alpha=scaling).softmax(dim=-1)
 

@@ -97,7 +97,8 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return Drop(*ctx.saved_tensors, ctx.level)(gradients[0]), None
+        (bits,) = ctx.saved_tensors
+        return Drop(bits, ctx.level)(gradients[0]), None
 
 
 class _RectifiedAndDropped(torch.autograd.Function):
@@ -112,4 +113,5 @@ class _RectifiedAndDropped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         # What is above 0 was above 0, and was kept.
-        return torch.ops.aten.threshold_backward(gradients[0], *ctx.saved_tensors, 0).mul_(ctx.scale), None
+        (dropped,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], dropped, 0).mul_(ctx.scale), None

@@ -34,8 +34,9 @@ def use_fast_feed_forward(model: nn.Module) -> None:
         dense = part.DenseReluDense
         if isinstance(dense, T5DenseActDense | MT5DenseActDense) and isinstance(dense.act, nn.ReLU):
             dense.act.inplace = True
-            for one in (part, dense):
-                one.__class__ = _FAST[type(one)]
+            layers: tuple[Any, ...] = (part, dense)
+            for layer in layers:
+                layer.__class__ = _FAST[type(layer)]
 
 
 class _FastT5LayerFF(T5LayerFF):
