@@ -3,9 +3,8 @@
 import re
 import sys
 
-import pytest
-
 import benchmarks.profile as profiles
+import pytest
 
 
 @pytest.mark.parametrize(

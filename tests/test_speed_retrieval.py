@@ -74,6 +74,16 @@ def test_a_step_of_scale_is_measured_in_a_process_of_its_own(tmp_path):
     assert figures["seconds"] > 0
 
 
+@pytest.mark.slow
+def test_a_whole_run_is_opened_and_edited_in_processes_of_their_own(tmp_path):
+    if not (DATA / "enwiki2015").is_dir():
+        pytest.skip(f"{DATA} is not there")
+    for step in ("run", "open_run", "add", "remove"):
+        command = [sys.executable, "-m", "benchmarks.scale.steps", step, str(tmp_path), "60", str(DATA)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+        assert json.loads(done.stdout)["seconds"] > 0
+
+
 def test_the_plot_has_a_line_for_each_step():
     figure = {"seconds": 1.0, "cpu_seconds": 2.0, "peak_bytes": 3e8}
     picture = draw({name: {"10": figure, "1000": figure} for name in STEPS})

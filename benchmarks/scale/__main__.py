@@ -33,7 +33,7 @@ def main() -> None:
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
                 figures.setdefault(name, {})[str(size)] = figure = json.loads(done.stdout)
                 print(
-                    f"{name:8} {size:>8,} passages {figure['seconds']:8.2f} s {figure['cpu_seconds']:8.2f} s of CPU "
+                    f"{name:9} {size:>8,} passages {figure['seconds']:8.2f} s {figure['cpu_seconds']:8.2f} s of CPU "
                     f"{figure['peak_bytes'] / 1e9:6.2f} GB",
                     flush=True,
                 )

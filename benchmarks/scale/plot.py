@@ -6,13 +6,17 @@ from html import escape
 
 Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
 
-COLOURS = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#525252")
+COLOURS = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#525252", "#be185d", "#0e7490", "#a16207", "#4338ca")
 NAMES = {
     "read": "read the file",
     "index": "index by BM25",
     "words": "1,000 questions by BM25",
     "exact": "1,000 exactly by vectors",
     "opening": "open what there is",
+    "run": "a whole run, tiny models",
+    "open_run": "open that run, models and all",
+    "add": "add 1,000 passages to it",
+    "remove": "remove them",
 }
 WIDTH, HEIGHT, LEFT, TOP = 250, 220, 60, 40
 

@@ -8,7 +8,8 @@ What a step wants from earlier ones lies in FOLDER. It prints one line of JSON.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,11 +24,16 @@ from dogeared.retrieval.bm25 import BM25Retriever
 DIM = 384
 NUM_QUESTIONS = 1_000
 K = 100
+NUM_EDITED = 1_000
+NUM_ANSWERED = 200
+_TRAININGS = ("reader_training", "retriever_training")
+_WITH_TORCH = ("exact", "opening", "run", "open_run", "add", "remove")
+_WITH_MODELS = ("run", "open_run", "add", "remove")
 
 
 def read(folder: Path, num_passages: int, data: Path) -> None:
     """From the packed file to a corpus."""
-    build_corpus(islice(iter_passages(data / "enwiki2015" / "psgs_w100.tsv.xz"), num_passages), folder / "corpus")
+    build_corpus(islice(_read_passages(data), num_passages), folder / "corpus")
 
 
 def index(folder: Path, num_passages: int, data: Path) -> None:
@@ -62,12 +68,64 @@ def opening(folder: Path, num_passages: int, data: Path) -> None:
     BM25Retriever.load(folder / "words")
 
 
+def run(folder: Path, num_passages: int, data: Path) -> None:
+    """A whole run: both retrievals of a hybrid start, and one round, of models of a million parameters.
+
+    They read the beginning of each passage and hardly learn: what is measured afterwards is the run's folder.
+    """
+    import dogeared
+
+    _write_passages(folder / "passages.jsonl", islice(_read_passages(data), num_passages))
+    dogeared.run(
+        passages=folder / "passages.jsonl",
+        questions=_write_questions(folder / "questions.jsonl", data),
+        out=folder / "run",
+        preset="tiny",
+        overrides=[
+            'start="hybrid"',
+            "num_passages=20",
+            "rounds.max=1",
+            "retriever.max_length_tokens=24",
+            *(f"{training}.{name}=2" for training in _TRAININGS for name in ("steps", "questions_per_step")),
+            "retriever_training.num_passages=5",
+        ],
+    )
+
+
+def open_run(folder: Path, num_passages: int, data: Path) -> None:
+    """A run's best round, models and all, ready to answer."""
+    import dogeared
+
+    assert dogeared.load(folder / "run").search("Who was first?", k=1)
+
+
+def add(folder: Path, num_passages: int, data: Path) -> None:
+    """Passages added to the run: the first thousand of the file, by other ids."""
+    from dogeared.pipeline.editing import add_passages
+
+    new = (replace(passage, id=f"new-{passage.id}") for passage in islice(_read_passages(data), NUM_EDITED))
+    _write_passages(folder / "new.jsonl", new)
+    assert add_passages(folder / "run", folder / "new.jsonl") == num_passages + NUM_EDITED
+
+
+def remove(folder: Path, num_passages: int, data: Path) -> None:
+    """The same passages taken away again."""
+    from dogeared.pipeline.editing import remove_passages
+
+    ids = [f"new-{passage.id}" for passage in islice(_read_passages(data), NUM_EDITED)]
+    assert remove_passages(folder / "run", ids) == num_passages
+
+
 STEPS: dict[str, Callable[[Path, int, Path], None]] = {
     "read": read,
     "index": index,
     "words": words,
     "exact": exact,
     "opening": opening,
+    "run": run,
+    "open_run": open_run,
+    "add": add,
+    "remove": remove,
 }
 
 
@@ -87,6 +145,22 @@ def _passages(folder: Path) -> Iterator[Passage]:
     return (passage for batch in Corpus.open(folder / "corpus").iter_batches(4096) for passage in batch)
 
 
+def _read_passages(data: Path) -> Iterator[Passage]:
+    return iter_passages(data / "enwiki2015" / "psgs_w100.tsv.xz")
+
+
+def _write_passages(file: Path, passages: Iterable[Passage]) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(asdict(passage)) + "\n" for passage in passages)
+
+
+def _write_questions(file: Path, data: Path) -> Path:
+    """Copy a few questions: each is answered by the reader of each round."""
+    with (data / "open_qa" / "dpr_trivia_dev.jsonl").open(encoding="utf-8") as given:
+        file.write_text("".join(islice(given, NUM_ANSWERED)), encoding="utf-8")
+    return file
+
+
 def _questions(data: Path) -> list[Question]:
     given = islice(iter_questions(data / "open_qa" / "dpr_trivia_dev.jsonl"), NUM_QUESTIONS)
     return [one.question for one in given]
@@ -95,10 +169,16 @@ def _questions(data: Path) -> list[Question]:
 def main() -> None:
     """Do one step and say what it took; imports stand before the clock."""
     name, folder, num_passages, data = sys.argv[1:]
-    if name in ("exact", "opening"):
+    if name in _WITH_TORCH:
         import torch  # noqa: F401
 
-        import dogeared.retrieval.index  # noqa: F401
+        import dogeared.retrieval.index
+    if name in _WITH_MODELS:
+        import sentence_transformers  # noqa: F401
+        import transformers.models.bert.modeling_bert
+        import transformers.models.t5.modeling_t5  # noqa: F401
+
+        import dogeared.service  # noqa: F401
     began, used = time.perf_counter(), time.process_time()
     STEPS[name](Path(folder), int(num_passages), Path(data))
     figures = {
