@@ -7,7 +7,7 @@ and by its place: so the bits depend on torch's seed alone, and not on how many 
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -42,7 +42,8 @@ def random_bits(shape: Sequence[int]) -> Int16[Tensor, "*shape"]:
     others = [_pool().submit(draw, first) for first in range(1, threads)]
     if pieces:
         draw(0)
-    wait(others)
+    for other in others:
+        other.result()
     return torch.from_numpy(words.view(np.int16)[:count]).view(tuple(shape))
 
 
