@@ -20,6 +20,7 @@ FASTER_THAN_TEXTBOOK = {
 REACHED = {
     "train_bf16": 4.3,  # aim 4.5
     "train_fp32": 1.6,  # aim 2.0
+    "train_fp32_dropout": 1.9,
 }
 """Where an aim is not met yet: what was reached is not to be lost."""
 TIMES_FLOOR = {"score_bf16": 2.0}
@@ -51,10 +52,11 @@ def test_ratios_are_those_of_the_seconds_beside_them():
                 assert row[f"ratio_to_{ratio}"] == pytest.approx((row["seconds"] / row[other]) ** ours)
 
 
-@pytest.mark.parametrize("step", ["read", "index", "words", "exact", "opening"])
+@pytest.mark.parametrize("step", ["read", "index", "words", "exact", "opening", "open_run"])
 def test_a_large_corpus_fits_into_the_memory_of_a_laptop(step):
     assert stored("scale.json")[step][ALL_PASSAGES]["peak_bytes"] < PEAK_BYTES
 
 
-def test_a_large_corpus_is_open_at_once():
-    assert stored("scale.json")["opening"][ALL_PASSAGES]["seconds"] < OPENING_SECONDS
+@pytest.mark.parametrize("step", ["opening", "open_run"])
+def test_a_large_corpus_is_open_at_once(step):
+    assert stored("scale.json")[step][ALL_PASSAGES]["seconds"] < OPENING_SECONDS
