@@ -127,4 +127,6 @@ def test_generated_tokens(case):
 
 def test_fusion_is_what_is_compared():
     """The files would not tell fusion from reading one passage if all had one."""
+    if not reader_files():
+        pytest.skip("there is no folder of reference numbers")
     assert any(np.load(file)["input_ids"].shape[1] > 1 for file in reader_files())

@@ -17,6 +17,9 @@ from dogeared.pipeline.scoring import RELEVANCE_FILE
 def test_an_extractive_reader_goes_the_whole_way(tmp_path, tiny_data, tiny_settings, tiny_models, kept):
     overrides = [
         *tiny_settings,
+        # All there are: the student of three steps finds what it finds, and a question must have its answer.
+        "num_passages=30",
+        "reader.num_passages=30",
         "reader.kind=extractive",
         f"reader.model={tiny_models / 'encoder'}",
         "teacher.kind=passage_posterior",
