@@ -27,8 +27,8 @@ K = 100
 NUM_EDITED = 1_000
 NUM_ANSWERED = 200
 _TRAININGS = ("reader_training", "retriever_training")
-_WITH_TORCH = ("exact", "opening", "run", "open_run", "add", "remove")
 _WITH_MODELS = ("run", "open_run", "add", "remove")
+_WITH_TORCH = ("exact", "opening", *_WITH_MODELS)
 
 
 def read(folder: Path, num_passages: int, data: Path) -> None:

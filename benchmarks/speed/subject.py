@@ -45,10 +45,10 @@ class Subject:
     padded: int
     seed: int
 
-    def model(self, *, dropout: float = 0.0) -> T5ForConditionalGeneration:
-        """Return the model, the same weights each time."""
+    def model(self) -> T5ForConditionalGeneration:
+        """Return the model, the same weights each time, without dropout."""
         torch.manual_seed(self.seed)
-        config = T5Config(**{**self.config.to_diff_dict(), "dropout_rate": dropout})
+        config = T5Config(**{**self.config.to_diff_dict(), "dropout_rate": 0.0})
         return T5ForConditionalGeneration(config).eval()
 
     @property
