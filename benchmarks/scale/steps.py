@@ -8,7 +8,7 @@ What a step wants from earlier ones lies in FOLDER. It prints one line of JSON.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -74,8 +74,9 @@ def run(folder: Path, num_passages: int, data: Path) -> None:
     They read the beginning of each passage and hardly learn: what is measured afterwards is the run's folder.
     """
     import dogeared
+    from dogeared.exchange.write_pairs import write_rows
 
-    _write_passages(folder / "passages.jsonl", islice(_read_passages(data), num_passages))
+    write_rows(folder / "passages.jsonl", map(asdict, islice(_read_passages(data), num_passages)))
     dogeared.run(
         passages=folder / "passages.jsonl",
         questions=_write_questions(folder / "questions.jsonl", data),
@@ -101,10 +102,11 @@ def open_run(folder: Path, num_passages: int, data: Path) -> None:
 
 def add(folder: Path, num_passages: int, data: Path) -> None:
     """Passages added to the run: the first thousand of the file, by other ids."""
+    from dogeared.exchange.write_pairs import write_rows
     from dogeared.pipeline.editing import add_passages
 
     new = (replace(passage, id=f"new-{passage.id}") for passage in islice(_read_passages(data), NUM_EDITED))
-    _write_passages(folder / "new.jsonl", new)
+    write_rows(folder / "new.jsonl", map(asdict, new))
     assert add_passages(folder / "run", folder / "new.jsonl") == num_passages + NUM_EDITED
 
 
@@ -147,11 +149,6 @@ def _passages(folder: Path) -> Iterator[Passage]:
 
 def _read_passages(data: Path) -> Iterator[Passage]:
     return iter_passages(data / "enwiki2015" / "psgs_w100.tsv.xz")
-
-
-def _write_passages(file: Path, passages: Iterable[Passage]) -> None:
-    with file.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(asdict(passage)) + "\n" for passage in passages)
 
 
 def _write_questions(file: Path, data: Path) -> Path:
