@@ -16,7 +16,7 @@ import torch
 
 from dogeared.errors import ResourceError
 
-__all__ = ["explain_exhaustion", "free_mb", "require_mb"]
+__all__ = ["explain_exhaustion", "free_mb", "held_mb", "require_mb"]
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _MB = 2**20
@@ -28,6 +28,11 @@ def free_mb(device: torch.device) -> float:
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (torch.cuda.mem_get_info(device)[0] + cached) / _MB
     return min(psutil.virtual_memory().available / _MB, _left_to_group(_CONTROL_GROUP))
+
+
+def held_mb() -> float:
+    """Return the MB of the machine's memory that this process holds now, used or kept."""
+    return psutil.Process().memory_info().rss / _MB
 
 
 def require_mb(what: str, needed: float, device: torch.device, *, advice: str) -> None:

@@ -337,6 +337,16 @@ def test_how_often_is_saved_may_change(tmp_path, caplog):
     assert "train toy: goes on after step 6 of 6" in caplog.text
 
 
+def test_what_is_kept_of_freed_memory_goes_back_at_a_checkpoint_only_once_it_has_grown(tmp_path, monkeypatch):
+    taken: list[int] = []
+    held = iter([100.0, 100.0, 149.0, 151.0, 100.0, 90.0, 160.0])  # after the first step, then at each checkpoint
+    monkeypatch.setattr("dogeared.training.loop.held_mb", lambda: next(held))
+    monkeypatch.setattr("dogeared.training.loop.release_freed_memory", lambda: released.append(len(taken)))
+    released: list[int] = []
+    run(tmp_path, batches=lambda step: taken.append(step) or batches_of_step(step), save_every_seconds=0.0)
+    assert released == [3, 6, 6]  # the last time is the end
+
+
 def test_without_steps_nothing_changes(tmp_path):
     model, state = run(tmp_path, steps=0, batches=lambda step: pytest.fail("no step"))
     assert state.step == 0

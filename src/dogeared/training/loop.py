@@ -28,7 +28,7 @@ from torch import nn
 from dogeared.ahead import Ahead
 from dogeared.compute import Precision, autocast, keep_freed_memory, release_freed_memory
 from dogeared.errors import TrainingError
-from dogeared.memory import explain_exhaustion
+from dogeared.memory import explain_exhaustion, held_mb
 from dogeared.progress import bar
 from dogeared.settings import Settings
 from dogeared.stopping import Stopped, finish_first
@@ -48,6 +48,7 @@ __all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
 
 logger = logging.getLogger(__name__)
 
+_GROWTH = 1.5  # of what a process holds since its first step, from which on it gives back what it keeps
 _LEAST_SCALE = 1.0  # of a loss in float16: gradients that overflow without being scaled are no accident
 
 
@@ -151,8 +152,12 @@ def train(
     if state.scaling:
         scaler.load_state_dict(state.scaling)
 
+    held_at_first = 0.0
+
     def save() -> None:
-        release_freed_memory()
+        # What is given back must be asked for again, which takes as long as a step where memory is slow to come.
+        if held_mb() > _GROWTH * held_at_first:
+            release_freed_memory()
         if accelerator.is_main_process:
             save_checkpoint(folder, model=model, optimizer=plain_optimizer, state=state, settings=dumped)
 
@@ -184,6 +189,7 @@ def train(
                 )
             if not updated:
                 state.skipped.append(state.step)
+            held_at_first = held_at_first or held_mb()
             state.scaling = scaler.state_dict()
             state.step += 1
             state.losses.append(loss)
