@@ -1,16 +1,21 @@
-"""A training step of the student: MiniLM on real questions and passages, beside plain PyTorch in float32."""
+"""A training step of the student: MiniLM on real questions and passages, beside plain PyTorch in float32.
+
+Plain PyTorch runs in a process of its own. Ours keeps the memory that it frees, as every training does
+(``training/loop.py``), and takes some steps before the first that counts.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.speed.apart import Apart
 from benchmarks.speed.encode import LENGTH, encoder_flops, minilm
 from benchmarks.speed.floor import matrix_rate
 from benchmarks.speed.rows import Options, Row, best_seconds, multiplies_bfloat16
-from dogeared.compute import Precision, autocast
+from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.formats import iter_passages
 from dogeared.distill.losses import distillation_loss
@@ -20,8 +25,9 @@ from dogeared.training.dropout import set_dropout
 from dogeared.training.optim import adamw
 from dogeared.training.train_retriever import COSINE_TEMPERATURE, RetrieverTraining, Student, distillation_batch
 
-__all__ = ["Lesson", "measure"]
+__all__ = ["Lesson", "Textbook", "measure"]
 
+_UNCOUNTED = 4  # steps of ours, after which no more memory is asked for
 _QUESTION_LENGTH = 64  # to which the textbook pads questions; passages are padded to LENGTH
 
 
@@ -64,7 +70,7 @@ class Lesson:
         set_dropout(encoder, dropout)
         settings = RetrieverTraining(num_passages=self.each, chunk_tokens=chunk_tokens)
         student = Student(encoder, settings).train()
-        optimizer = adamw(student, learning_rate=1e-9, weight_decay=0.0)
+        optimizer = adamw(student, learning_rate=0.0, weight_decay=0.0)
 
         def step() -> float:
             batch = distillation_batch(encoder, self.questions, self.relevance, self.corpus, settings)
@@ -78,6 +84,41 @@ class Lesson:
         return step
 
 
+class Textbook:
+    """The student in plain PyTorch: everything padded to one length, eager attention, float32.
+
+    Args:
+        options: Which lesson.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.lesson = Lesson.make(options)
+        self.model = SentenceTransformer(str(minilm()), device="cpu", model_kwargs={"attn_implementation": "eager"})
+        self.model.max_seq_length = LENGTH
+        self.model.train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0, fused=True)
+
+    def step(self, dropout: float) -> float:
+        """Learn from all questions; return the loss."""
+        set_dropout(self.model, dropout)
+        lesson = self.lesson
+        queries = self._encode([question.text for question in lesson.questions], _QUESTION_LENGTH)
+        vectors = self._encode([f"{passage.title} {passage.text}" for passage in lesson.passages], LENGTH)
+        wanted = torch.tensor([lesson.relevance[question.id].relevance for question in lesson.questions])
+        score = torch.einsum("bd,bpd->bp", queries, vectors.view(*wanted.shape, -1))
+        loss = distillation_loss(score, wanted, loss="kl", student_temperature=COSINE_TEMPERATURE)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item()
+
+    def _encode(self, texts: list[str], length: int) -> torch.Tensor:
+        padded = self.model.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return self.model(dict(padded))["sentence_embedding"]
+
+
 def _precision() -> Precision:
     return "bf16" if multiplies_bfloat16() else "fp32"
 
@@ -87,49 +128,33 @@ def measure(options: Options) -> dict[str, Row]:
     passages_file = options.data / "wiki_en" / "passages.jsonl"
     if not options.wants("student", "student_dropout", "student_cached") or not passages_file.is_file():
         return {}
+    keep_freed_memory()
     lesson = Lesson.make(options)
-    questions, relevance = lesson.questions, lesson.relevance
-    passages, several, each = lesson.passages, len(questions), lesson.each
-    precision = _precision()
-
-    def textbook(dropout: float):  # noqa: ANN202 - a step
-        model = SentenceTransformer(str(minilm()), device="cpu", model_kwargs={"attn_implementation": "eager"}).train()
-        model.max_seq_length = LENGTH
-        set_dropout(model, dropout)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9, fused=True)
-        wanted = torch.tensor([relevance[str(n)].relevance for n in range(several)])
-
-        def encode(texts: list[str], length: int) -> torch.Tensor:
-            padded = model.tokenizer(
-                texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-            )
-            return model(dict(padded))["sentence_embedding"]
-
-        def step() -> float:
-            queries = encode([question.text for question in questions], _QUESTION_LENGTH)
-            vectors = encode([f"{passage.title} {passage.text}" for passage in passages], LENGTH)
-            score = torch.einsum("bd,bpd->bp", queries, vectors.view(several, each, -1))
-            loss = distillation_loss(score, wanted, loss="kl", student_temperature=COSINE_TEMPERATURE)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.item()
-
-        return step
-
-    steps = {"textbook": textbook(0.0), "textbook dropout": textbook(0.1)}
-    steps |= {
+    passages, several, each = lesson.passages, len(lesson.questions), lesson.each
+    steps = {
         "student": lesson.step(0.0),
         "student_dropout": lesson.step(0.1),
         "student_cached": lesson.step(0.0, 1024),
     }
-    seconds = best_seconds(steps, repeats=options.repeats, clock=options.clock)
+    for step in steps.values():
+        for _ in range(1 if options.quick else _UNCOUNTED):
+            step()
+    with Apart(Textbook, replace(options, scratch=options.scratch / "apart")) as textbook:
+        sides = {
+            "textbook": lambda: textbook.seconds(options.clock, "step", 0.0),
+            "textbook dropout": lambda: textbook.seconds(options.clock, "step", 0.1),
+            **steps,
+        }
+        seconds = best_seconds(sides, repeats=options.repeats, clock=options.clock)
+        difference = abs(steps["student"]() - textbook.call("step", 0.0))
     encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
-    chunks = [*encoder.passage_chunks(passages), *encoder.query_chunks([question.text for question in questions])]
+    chunks = [
+        *encoder.passage_chunks(passages),
+        *encoder.query_chunks([question.text for question in lesson.questions]),
+    ]
     lengths = [int(n) for chunk in chunks for n in chunk.features["attention_mask"].sum(dim=1)]
-    rate = matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32, clock=options.clock)
+    rate = matrix_rate(torch.bfloat16 if _precision() == "bf16" else torch.float32, clock=options.clock)
     floor = 3 * encoder_flops(minilm(), lengths) / rate / several
-    difference = abs(steps["student"]() - steps["textbook"]())
     return {
         name: Row(
             unit=f"question of {each} passages",
