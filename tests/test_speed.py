@@ -9,6 +9,7 @@ import torch
 from benchmarks.speed import __main__ as bench
 from benchmarks.speed.apart import Apart
 from benchmarks.speed.floor import ReaderShape, scoring_flops, training_flops
+from benchmarks.speed.memory import _held
 from benchmarks.speed.memory import measure as measure_memory
 from benchmarks.speed.rows import Options, Row, Seconds, best_seconds
 from benchmarks.speed.subject import make_subject
@@ -204,3 +205,10 @@ def test_memory_is_measured_in_a_process_for_each_way(tmp_path):
         assert row.figures[f"peak_megabytes_{way}"] > row.figures[f"kept_megabytes_{way}"] >= 0
     assert row.ratio_to_textbook > 0
     assert measure_memory(Options(scratch=tmp_path, data=tmp_path, names=("score_bf16",))) == {}
+
+
+def test_tensors_are_counted_where_most_are_held():
+    kept: list[torch.Tensor] = []
+    held, most = _held(lambda: kept.append(torch.ones(1_000_000) + torch.ones(1_000_000)))
+    assert held == pytest.approx(4e6, rel=0.01)
+    assert most == pytest.approx(12e6, rel=0.01)

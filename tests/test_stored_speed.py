@@ -52,6 +52,13 @@ def test_ratios_are_those_of_the_seconds_beside_them():
                 assert row[f"ratio_to_{ratio}"] == pytest.approx((row["seconds"] / row[other]) ** ours)
 
 
+def test_a_student_with_cached_gradients_needs_no_more_memory_for_more_passages():
+    figures = stored("latest.json")["memory_student"]["figures"]
+    few, many = (figures[f"peak_megabytes_cached_{each}_passages"] for each in (8, 32))
+    assert many < 1.01 * few
+    assert figures["peak_megabytes_plain_32_passages"] > 10 * many
+
+
 @pytest.mark.parametrize("step", ["read", "index", "words", "exact", "opening", "open_run"])
 def test_a_large_corpus_fits_into_the_memory_of_a_laptop(step):
     assert stored("scale.json")[step][ALL_PASSAGES]["peak_bytes"] < PEAK_BYTES

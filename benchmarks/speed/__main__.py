@@ -25,7 +25,13 @@ LATEST = Path(__file__).parent.parent / "latest.json"
 GROUPS = ("score", "train", "memory", "student", "encode", "search", "ask", "gpu")
 """Modules of this folder, each with ``measure``."""
 _TEXT = "wiki_en/passages.jsonl"
-READ = {"student": (_TEXT,), "encode": (_TEXT,), "ask": (_TEXT, "wiki_en/questions.jsonl"), "gpu": (_TEXT,)}
+READ = {
+    "memory": (_TEXT,),
+    "student": (_TEXT,),
+    "encode": (_TEXT,),
+    "ask": (_TEXT, "wiki_en/questions.jsonl"),
+    "gpu": (_TEXT,),
+}
 """Which files of the folder of data sets a group reads; without them it measures nothing, or the less."""
 
 

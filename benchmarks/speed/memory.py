@@ -1,9 +1,9 @@
-"""Memory of a training step of a reader, with activations kept and with them computed anew.
+"""Memory of a training step, of a reader and of a student, with activations kept and with them computed anew.
 
-One question of 100 passages of 250 tokens. Each way runs in a process of its own, because memory that a process once
-held says nothing of what it needs now. What is counted begins above the weights and their gradients: once what the
-process holds, by the system's count, and once the tensors alone, by torch's. Between the two lies what was freed and
-not given back.
+The reader has one question of 100 passages of 250 tokens. Each of its ways runs in a process of its own, because memory
+that a process once held says nothing of what it needs now. What is counted begins above the weights and their
+gradients: once what the process holds, by the system's count, and once the tensors alone, by torch's. Between the two
+lies what was freed and not given back. Of the student's step, over ever more passages, tensors alone are counted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 _PASSAGES, _TOKENS = 100, 250
+_EACH = (8, 32)  # passages of each of a student's 4 questions
+_CHUNK_TOKENS = 1024  # of a student whose gradients are cached
 
 
 def measure(options: Options) -> dict[str, Row]:
-    """Measure both ways: what is held when the loss is known, the most that is held, and the time."""
-    if not options.wants("memory"):
-        return {}
+    """Measure both ways of a reader, and of a student over few and over more passages."""
+    rows: dict[str, Row] = {}
+    if options.wants("memory"):
+        rows |= _of_reader(options)
+    if options.wants("memory_student") and (options.data / "wiki_en" / "passages.jsonl").is_file():
+        rows |= _of_student(options)
+    return rows
+
+
+def _of_reader(options: Options) -> dict[str, Row]:
+    """Measure what is held when the loss is known, the most that is held, and the time."""
     plain, twice = (_in_its_own_process(way, "held", quick=options.quick) for way in ("plain", "checkpointing"))
     tensors = _in_its_own_process("checkpointing", "tensors", quick=options.quick)
     megabytes = {
@@ -50,6 +61,31 @@ def measure(options: Options) -> dict[str, Row]:
                 "peak_over_kept_checkpointing": twice["peak"] / max(1, twice["kept"]),
                 "peak_over_kept_checkpointing_tensors": tensors["peak"] / max(1, tensors["kept"]),
             },
+        )
+    }
+
+
+def _of_student(options: Options) -> dict[str, Row]:
+    """Measure the most that tensors hold in a step, with all activations kept and with cached gradients."""
+    from benchmarks.speed.student import Lesson
+
+    figures: dict[str, float] = {}
+    seconds: dict[int, float] = {}
+    for each in _EACH:
+        lesson = Lesson.make(replace(options, scratch=options.scratch / str(each)), each=each)
+        for way, chunk_tokens in (("plain", 0), ("cached", _CHUNK_TOKENS)):
+            step = lesson.step(0.0, chunk_tokens)
+            step()  # the optimizer's states have their room
+            began = options.clock()
+            step()
+            seconds[chunk_tokens] = options.clock() - began
+            figures[f"peak_megabytes_{way}_{each}_passages"] = _held(step)[1] / 1e6
+    return {
+        "memory_student": Row(
+            unit=f"step of 4 questions of {_EACH[-1]} passages, cached gradients",
+            seconds=seconds[_CHUNK_TOKENS],
+            textbook_seconds=seconds[0],
+            figures=figures,
         )
     }
 
@@ -104,19 +140,18 @@ def _step(way: str, counted: str, folder: Path, *, quick: bool) -> dict[str, flo
 
 def _tensors(go_forward: Callable[[], torch.Tensor]) -> dict[str, float]:
     """Add up what torch's allocator hands out and gets back."""
+    losses: list[torch.Tensor] = []
+    kept, most = _held(lambda: losses.append(go_forward()))
+    return {"kept": kept, "peak": max(most, kept + _held(lambda: losses[0].backward())[1])}
+
+
+def _held(run: Callable[[], object]) -> tuple[float, float]:
+    """Return how many bytes tensors hold when something is done, and at most, beyond those of the beginning."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as forward:
-        loss = go_forward()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as backward:
-        loss.backward()
-    kept, most = _added_up(forward)
-    return {"kept": kept, "peak": max(most, kept + _added_up(backward)[1])}
-
-
-def _added_up(profiled: torch.profiler.profile) -> tuple[float, float]:
-    """Return what is held in the end, and at most, beyond what was held in the beginning."""
-    events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    events = seen.profiler.kineto_results.events()  # type: ignore[union-attr]
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     held = list(accumulate((change for _, change in changes), initial=0))
     return held[-1], max(held)

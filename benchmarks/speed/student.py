@@ -41,9 +41,9 @@ class Lesson:
     each: int
 
     @classmethod
-    def make(cls, options: Options) -> "Lesson":
-        """Read 4 questions' passages, 8 each; fewer where it shall be quick."""
-        several, each = (2, 3) if options.quick else (4, 8)
+    def make(cls, options: Options, *, each: int = 8) -> "Lesson":
+        """Read 4 questions' passages, 8 each unless told otherwise; fewer where it shall be quick."""
+        several, each = (2, 3) if options.quick else (4, each)
         read = islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), several * each)
         corpus = build_corpus(read, options.scratch / "student")
         titles = [passage.title for passage in corpus.passages(range(0, several * each, each))]
