@@ -48,7 +48,7 @@ __all__ = ["LoopSettings", "StepBatch", "items_of_step", "seed_of", "train"]
 
 logger = logging.getLogger(__name__)
 
-_GROWTH = 1.5  # of what a process holds since its first step, from which on it gives back what it keeps
+_GROWTH = 1.5  # times what the process held after the first step: what is freed is given back only beyond
 _LEAST_SCALE = 1.0  # of a loss in float16: gradients that overflow without being scaled are no accident
 
 
