@@ -2,8 +2,8 @@
 
 What is compared are steps over the same questions, timed from update to update in the middle of one training, with a
 step of the textbook after each. The first steps of a training are not counted, as a training has thousands: in them
-memory is asked of the system, and what is freed is kept for those that follow. What comes before the first update is
-named beside it, and how much longer the uncounted steps took.
+memory is asked of the system, and what is freed is kept for those that follow. The time up to the first update, and
+that of the second step, are named beside it.
 """
 
 import gc
