@@ -67,6 +67,7 @@ LAYERS: dict[str, list[str]] = {
     "tensors": [
         "compute",
         "ahead",
+        "arriving",
         "memory",
         "rounded",
         "root_mean_square",

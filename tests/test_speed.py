@@ -107,7 +107,8 @@ def test_a_side_may_say_itself_what_it_took():
 
 def test_the_textbook_of_another_process_reads_the_same_and_keeps_its_memory_to_itself(tmp_path):
     here = Textbook(make_subject(tmp_path / "here", quick=True, num_questions=2, seed=3))
-    with Apart(make_textbook, tmp_path / "there", True, 2, 3) as there:
+    drawn = {"quick": True, "num_questions": 2, "seed": 3}
+    with Apart(make_textbook, tmp_path / "there", "cpu", drawn) as there:
         assert there.call("score", 1) == here.score(1)
         assert there.call("step", range(2)) == pytest.approx(here.step(range(2)), abs=1e-6)
         assert there.call("step", range(2)) == pytest.approx(here.step(range(2)), abs=1e-6)  # both have learned

@@ -14,12 +14,13 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FASTER_THAN_TEXTBOOK = {
     "score_bf16": 12.0,
     "score_fp32": 4.0,
+    "train_bf16": 4.5,
+    "gpu_train_dropout": 4.5,
     "train_fp32_dropout": 2.0,  # as readers are trained unless somebody says otherwise
     "encode": 1.5,
     "search": 1 / 1.3,  # there the textbook is the bare product, which cannot be beaten by much
 }
 REACHED = {
-    "train_bf16": 4.3,  # aim 4.5
     "train_fp32": 1.7,  # 2 is aimed at, and reached, with dropout alone
 }
 """Where an aim is not met yet: what was reached is not to be lost."""

@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed [NAME ...]
 
-Each row compares what was timed in this run alone. Rows that are not measured keep what the file says of them.
+Each row compares what was timed in this run alone, and is written once its group is measured. Rows that are not
+measured keep what the file says of them.
 ``--quick`` writes nothing unless it is told where: its figures mean nothing.
 """
 
@@ -74,13 +75,18 @@ def main() -> None:
             left_out.append(reason)
             print(reason, file=sys.stderr, flush=True)
         rows |= measured
+        if out is not None and measured:
+            store(measured, out)
     if not rows:
         unknown = f"nothing is called {' '.join(given.names)}; there are the groups {', '.join(groups)}"
         parser.error("; ".join(left_out) or unknown)
     print(f"{machine()}\n{table(rows)}")
     if out is None:
         print("not written: figures of --quick mean nothing")
-        return
+
+
+def store(rows: dict[str, Row], out: Path) -> None:
+    """Write rows beside those that the file has already, or in their place."""
     known = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     known |= {name: {**row.as_json(), "machine": machine()} for name, row in rows.items()}
     out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

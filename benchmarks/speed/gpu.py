@@ -1,22 +1,25 @@
 """What a GPU makes of it: a reader of T5-base's shape with 100 passages of 250 tokens, and the encoding of passages.
 
-There is no textbook beside it: the bar is how much of the GPU's rate of matrix products is used, counted as in
-``floor.py``. From text to relevance, from text to updated weights, from text to vectors on disk: tokenizing is part of
-it. Little and much are done, and the difference counts: what comes before either is named beside it. Measured in
-bfloat16, where there is a GPU with CUDA.
+The bar is how much of the GPU's rate of matrix products is used, counted as in ``floor.py``; the textbook stands beside
+the reader, on the same GPU and in a process of its own. From text to relevance, from text to updated weights, from text
+to vectors on disk: tokenizing is part of it. Little and much are done, and the difference counts: what comes before
+either is named beside it. Measured in bfloat16, the textbook in float32, where there is a GPU with CUDA.
 """
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 
 import torch
 
+from benchmarks.speed.apart import Apart
 from benchmarks.speed.encode import LENGTH, encoder_flops, minilm
 from benchmarks.speed.floor import matrix_rate, scoring_flops, training_flops
-from benchmarks.speed.rows import Options, Row, best_seconds, more_and_before
+from benchmarks.speed.rows import Options, Row, Seconds, best_seconds, more_and_before
 from benchmarks.speed.subject import ANSWER_TOKENS, Subject, make_subject
+from benchmarks.speed.textbook import make_textbook
 from dogeared.data.corpus import build_corpus
 from dogeared.data.formats import iter_passages
 from dogeared.distill.teachers import CrossAttention
@@ -32,6 +35,7 @@ _PASSAGES, _TOKENS = 100, 250
 _QUESTIONS = 8  # that there are; more are the same over and over
 _SCORED, _STEPS, _ENCODED = (40, 160), (4, 12), (3, 13)  # few and many questions, steps, thousands of passages
 _OF_A_STEP = 4
+_DROPOUTS = {"gpu_train": 0.0, "gpu_train_dropout": 0.1}  # the latter is T5's own
 _SIZE = 8192  # of the matrices whose product is the rate
 
 
@@ -40,27 +44,30 @@ def measure(options: Options) -> dict[str, Row]:
     if not torch.cuda.is_available():
         return {}
     rows: dict[str, Row] = {}
-    if options.wants("gpu_score", "gpu_train"):
-        subject = make_subject(
-            options.scratch / "gpu",
-            quick=options.quick,
-            num_questions=_QUESTIONS,
-            num_passages=_PASSAGES,
-            tokens=(_TOKENS, _TOKENS),
-            padded=_TOKENS,
-            seed=options.seed,
-            sizes=_T5_BASE,
-        )
+    drawn = {
+        "quick": options.quick,
+        "num_questions": _QUESTIONS,
+        "num_passages": _PASSAGES,
+        "tokens": (_TOKENS, _TOKENS),
+        "padded": _TOKENS,
+        "seed": options.seed,
+        "sizes": _T5_BASE,
+    }
+    with ExitStack() as stack:
+        if options.wants("gpu_score", *_DROPOUTS):
+            subject = make_subject(options.scratch / "gpu", **drawn)
+            textbook = stack.enter_context(Apart(make_textbook, options.scratch / "textbook", "cuda", drawn))
         if options.wants("gpu_score"):
-            rows["gpu_score"] = _score(subject, options)
-        if options.wants("gpu_train"):
-            rows["gpu_train"] = _train(subject, options)
+            rows["gpu_score"] = _score(subject, textbook, options)
+        for name, dropout in _DROPOUTS.items():
+            if options.wants(name):
+                rows[name] = _train(subject, dropout, textbook, options)
     if options.wants("gpu_encode") and (options.data / "wiki_en" / "passages.jsonl").is_file():
         rows["gpu_encode"] = _encode(options)
     return rows
 
 
-def _score(subject: Subject, options: Options) -> Row:
+def _score(subject: Subject, textbook: Apart, options: Options) -> Row:
     settings = ReaderSettings(num_passages=_PASSAGES, max_length_tokens=_TOKENS)
     reader = FusionInDecoder(subject.model().to("cuda"), subject.tokenizer, settings)
 
@@ -73,16 +80,24 @@ def _score(subject: Subject, options: Options) -> Row:
         list(CrossAttention(reader, precision=name).relevance(replace(subject.readings, questions=few)))
         for name in ("bf16", "fp32")
     )
-    difference = torch.tensor(fast[0].relevance) - torch.tensor(exact[0].relevance)
+    difference, to_textbook = (
+        (torch.tensor(fast[0].relevance) - torch.tensor(expected)).abs().max().item()
+        for expected in (exact[0].relevance, textbook.call("score", 0))
+    )
     flops = sum(scoring_flops(subject.shape, lengths) for lengths in subject.lengths) / _QUESTIONS
     figures = {
-        "largest_difference_to_fp32": difference.abs().max().item(),
+        "largest_difference_to_fp32": difference,
+        "largest_difference_to_textbook": to_textbook,
         "spread_of_relevance": torch.tensor(exact[0].relevance).std().item(),
     }
-    return _row("question of 100 passages", score, _SCORED, flops, options, figures)
+
+    def by_textbook() -> Seconds:
+        return textbook.seconds(options.clock, "score", 0)
+
+    return _row("question of 100 passages", score, _SCORED, flops, options, figures, by_textbook)
 
 
-def _train(subject: Subject, options: Options) -> Row:
+def _train(subject: Subject, dropout: float, textbook: Apart, options: Options) -> Row:
     settings = ReaderSettings(num_passages=_PASSAGES, max_length_tokens=_TOKENS)
     reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
 
@@ -91,17 +106,21 @@ def _train(subject: Subject, options: Options) -> Row:
             steps=steps,
             questions_per_step=_OF_A_STEP,
             learning_rate=1e-5,
-            dropout=0.0,
+            dropout=dropout,
             save_every_seconds=1e9,
         )
         folder = options.scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         train_reader(reader, subject.readings, loop, seed=options.seed, folder=folder)
 
+    def by_textbook() -> Seconds:
+        return textbook.seconds(options.clock, "step", range(_OF_A_STEP))
+
+    textbook.call("set_dropout", dropout)
     of_all = sum(training_flops(subject.shape, lengths, output=ANSWER_TOKENS) for lengths in subject.lengths)
-    return _row(
-        f"step of {_OF_A_STEP} questions of 100 passages", train, _STEPS, of_all / _QUESTIONS * _OF_A_STEP, options
-    )
+    flops = of_all / _QUESTIONS * _OF_A_STEP
+    unit = f"step of {_OF_A_STEP} questions of 100 passages"
+    return _row(unit, train, _STEPS, flops, options, by_textbook=by_textbook)
 
 
 def _encode(options: Options) -> Row:
@@ -132,8 +151,9 @@ def _row(
     flops: float,
     options: Options,
     figures: Mapping[str, float] | None = None,
+    by_textbook: Callable[[], Seconds] | None = None,
 ) -> Row:
-    """Time little and much of a work: what one more of it takes, and what all of it takes before."""
+    """Time little and much of a work, and the textbook's: what one more takes, and what all of it takes before."""
     torch.cuda.reset_peak_memory_stats()
 
     def finished(size: int) -> None:
@@ -141,15 +161,16 @@ def _row(
         torch.cuda.synchronize()
 
     few, many = sizes
-    best = best_seconds(
-        {"few": lambda: finished(few), "many": lambda: finished(many)}, repeats=options.repeats, clock=options.clock
-    )
+    sides = {"few": lambda: finished(few), "many": lambda: finished(many)}
+    sides |= {"textbook": by_textbook} if by_textbook else {}
+    best = best_seconds(sides, repeats=options.repeats, clock=options.clock)
     peak = float(torch.cuda.max_memory_allocated())
     seconds, before = more_and_before(best["few"], best["many"], sizes)
     rate = matrix_rate(torch.bfloat16, size=_SIZE, device="cuda")
     return Row(
         unit=unit,
         seconds=seconds,
+        textbook_seconds=best.get("textbook"),
         floor_seconds=flops / rate,
         figures={
             "utilisation": flops / seconds / rate,

@@ -25,14 +25,12 @@ def measure(options: Options) -> dict[str, Row]:
     if not wanted:
         return {}
     num_questions = 4 if options.quick else 16
-    subject = make_subject(
-        options.scratch / "score", quick=options.quick, num_questions=num_questions, seed=options.seed
-    )
+    drawn = {"quick": options.quick, "num_questions": num_questions, "seed": options.seed}
+    subject = make_subject(options.scratch / "score", **drawn)
     settings = ReaderSettings(num_passages=20, max_length_tokens=subject.padded)
     reader = FusionInDecoder(subject.model(), subject.tokenizer, settings)
     teachers = {name: CrossAttention(reader, precision=name) for name in wanted}  # type: ignore[arg-type]
-    drawn = (options.scratch / "textbook", options.quick, num_questions, options.seed)
-    with Apart(make_textbook, *drawn) as textbook:
+    with Apart(make_textbook, options.scratch / "textbook", "cpu", drawn) as textbook:
         seconds = best_seconds(
             {
                 "textbook": lambda: textbook.seconds(options.clock, "score", 0),

@@ -6,6 +6,7 @@ this kind were first published so, and are mostly built so today; it is kept to 
 what is fast says the same.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ class Textbook:
     Args:
         subject: What it reads.
         learning_rate: In training, which is without dropout until :meth:`set_dropout`.
+        device: Where it computes.
     """
 
-    def __init__(self, subject: Subject, *, learning_rate: float = 1e-5) -> None:
+    def __init__(self, subject: Subject, *, learning_rate: float = 1e-5, device: str = "cpu") -> None:
         self.subject = subject
-        self.model = subject.model()
+        self.model = subject.model().to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, fused=True)
         self.first_scores: dict[int, Tensor] = {}
         AttentionInterface.register(_NAME, self._attend)
@@ -74,13 +76,15 @@ class Textbook:
             loss = self.model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=mask.view(1, -1),
-                labels=labels["input_ids"],
+                labels=labels["input_ids"].to(self.model.device),
             ).loss
             (loss / len(indices)).backward()
             total += loss.item() / len(indices)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.model.device.type != "cpu":
+            torch.accelerator.synchronize()  # or a step would be timed without its update
         return total
 
     def _encode(self, index: int) -> tuple[Tensor, Tensor]:
@@ -95,7 +99,7 @@ class Textbook:
             truncation=True,
             max_length=self.subject.padded,
             return_tensors="pt",
-        )
+        ).to(self.model.device)
         mask = inputs["attention_mask"]
         states = self.model.get_encoder()(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
         return states.reshape(1, -1, states.shape[-1]), mask
@@ -124,9 +128,15 @@ class Textbook:
         return (weights @ value).transpose(1, 2).contiguous(), None
 
 
-def make_textbook(folder: Path, quick: bool, num_questions: int, seed: int) -> Textbook:
-    """Make a reader and what it reads, of the same seed the same as another's, in a folder that does not exist yet."""
-    return Textbook(make_subject(folder, quick=quick, num_questions=num_questions, seed=seed))
+def make_textbook(folder: Path, device: str, subject: Mapping[str, Any]) -> Textbook:
+    """Make a reader and what it reads, of the same seed the same as another's.
+
+    Args:
+        folder: For the corpus; must not exist.
+        device: Where it computes.
+        subject: Arguments of ``make_subject``.
+    """
+    return Textbook(make_subject(folder, **subject), device=device)
 
 
 def _cross_attention(model: PreTrainedModel) -> list[nn.Module]:

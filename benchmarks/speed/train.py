@@ -44,12 +44,13 @@ def measure(options: Options) -> dict[str, Row]:
     wanted = {name: kind for name, kind in kinds.items() if options.wants(name)}
     if not wanted:
         return {}
-    subject = make_subject(options.scratch / "train", quick=options.quick, num_questions=_QUESTIONS, seed=options.seed)
+    drawn = {"quick": options.quick, "num_questions": _QUESTIONS, "seed": options.seed}
+    subject = make_subject(options.scratch / "train", **drawn)
     flops = sum(training_flops(subject.shape, of, output=ANSWER_TOKENS) for of in subject.lengths) / len(
         subject.lengths
     )
     rows = {}
-    with Apart(make_textbook, options.scratch / "textbook", options.quick, _QUESTIONS, options.seed) as textbook:
+    with Apart(make_textbook, options.scratch / "textbook", "cpu", drawn) as textbook:
 
         def of_textbook() -> Seconds:
             return textbook.seconds(options.clock, "step", range(_QUESTIONS))

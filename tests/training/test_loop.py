@@ -14,6 +14,7 @@ from torch import nn
 
 from dogeared.errors import ArtifactError, TrainingError
 from dogeared.stopping import Stopped
+from dogeared.training import loop
 from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
 
 SETTINGS = LoopSettings(
@@ -250,6 +251,72 @@ def test_a_gradient_that_is_no_number_does_not_reach_the_weights(tmp_path):
     with pytest.raises(TrainingError, match=r"the loss of step 1, or its gradient, is (nan|inf)"):
         run(tmp_path, model)
     assert torch.equal(model.weight, torch.ones(2, 2))
+
+
+@pytest.fixture
+def looked_at_later(monkeypatch):
+    """As on a GPU: a step begins before the one before it is looked at."""
+    monkeypatch.setattr(loop, "_is_looked_at_later", lambda *_: True)
+
+
+def test_a_step_that_is_looked_at_later_is_looked_at_when_the_next_has_begun(tmp_path, looked_at_later, monkeypatch):
+    events = []
+
+    class Noted(loop.Arriving):
+        def take(self):
+            value = super().take()
+            events.append(f"read {value.item():.6f}")
+            return value
+
+    monkeypatch.setattr(loop, "Arriving", Noted)
+    _, state = run(tmp_path, batches=lambda step: events.append(f"begun {step}") or batches_of_step(step), steps=4)
+    seen = [event for event in events if event.startswith("begun") or event[5:] in {f"{x:.6f}" for x in state.losses}]
+    losses = [f"read {loss:.6f}" for loss in state.losses]
+    assert seen == ["begun 0", "begun 1", losses[0], "begun 2", losses[1], "begun 3", losses[2], losses[3]]
+
+
+@pytest.mark.parametrize("changes", [{}, {"save_every_seconds": 0.0}, {"evaluate_every_steps": 2}])
+def test_a_training_that_is_looked_at_later_is_the_same(tmp_path, monkeypatch, changes):
+    found = []
+    for name, later in (("at once", False), ("later", True)):
+        monkeypatch.setattr(loop, "_is_looked_at_later", lambda *_, later=later: later)
+        model = Model()
+        evaluate = Measured(model, [0.1, 0.3, 0.2]) if "evaluate_every_steps" in changes else None
+        found.append((*run(tmp_path / name, model, evaluate=evaluate, **changes), (tmp_path / name / "curve.jsonl")))
+    (model, state, curve), (other, other_state, other_curve) = found
+    assert same_weights(model, other)
+    assert state == other_state
+    assert curve.read_text() == other_curve.read_text()
+
+
+def test_a_training_that_is_looked_at_later_stops_and_goes_on(tmp_path, looked_at_later):
+    whole, whole_state = run(tmp_path / "whole")
+
+    def batches_and_stop(step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batches_of_step(step)
+
+    with pytest.raises(KeyboardInterrupt, match="train toy was stopped after step 3 and saved"):
+        run(tmp_path / "part", batches=batches_and_stop)
+    resumed, state = run(tmp_path / "part")
+    assert state == whole_state
+    assert same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("bad_step", [2, 5])
+def test_a_loss_that_is_no_number_ends_the_training_before_it_is_saved_when_looked_at_later(
+    tmp_path, looked_at_later, bad_step
+):
+    def batches(step):
+        (batch,) = batches_of_step(step, sizes=(4,))
+        return [batch if step != bad_step else Batch(inputs=batch.inputs, targets=batch.targets * float("nan"))]
+
+    with pytest.raises(TrainingError, match=rf"train toy: the loss of step {bad_step + 1}, .* is nan"):
+        run(tmp_path, batches=batches, save_every_seconds=0.0)
+    kept, state = run(tmp_path, batches=lambda step: batches_of_step(step, sizes=(4,)))
+    assert len(state.losses) == 6
+    assert same_weights(kept, run(tmp_path / "good", batches=lambda step: batches_of_step(step, sizes=(4,)))[0])
 
 
 class Measured:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from dogeared.ahead import ahead
+from dogeared.arriving import Arriving, one_behind
 from dogeared.batching import IGNORED_LABEL, ReaderBatch
 from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.readings import Readings
@@ -87,9 +88,12 @@ class CrossAttention:
             )
             with autocast(self.precision, device):
                 weights = self.reader.rounded_weights()
-            for part, batch, counted in parts:
-                values = self.of_batch(batch, counted=counted, weights=weights).tolist()
-                for index, row in zip(part, values, strict=True):
+            judged = (
+                (part, Arriving(self._of_batch(batch, counted, weights, most=_most_passages(readings, part))))
+                for part, batch, counted in parts
+            )
+            for part, values in one_behind(judged, wanted=device.type == "cuda"):
+                for index, row in zip(part, values.take().tolist(), strict=True):
                     ids = readings.passage_ids(index)
                     yield PassageRelevance(
                         question_id=readings.questions[index].id, passage_ids=ids, relevance=tuple(row[: len(ids)])
@@ -104,7 +108,6 @@ class CrossAttention:
         counted = text_tokens(self.reader, texts, found) if self.aggregation.input_tokens == "passage" else None
         return self.reader.batch(texts, found, answers=answers), counted
 
-    @torch.inference_mode()
     def of_batch(
         self,
         batch: ReaderBatch,
@@ -119,9 +122,24 @@ class CrossAttention:
             counted: Which input tokens count where not all do.
             weights: As ``FusionInDecoder.fuse`` takes them.
         """
+        return self._of_batch(batch, counted, weights, most=int(batch.num_passages.max())).cpu()
+
+    @torch.inference_mode()
+    def _of_batch(
+        self,
+        batch: ReaderBatch,
+        counted: Bool[torch.Tensor, "batch length"] | None,
+        weights: Mapping[str, torch.Tensor] | None,
+        *,
+        most: int,
+    ) -> Float[torch.Tensor, "batch passages"]:
         with autocast(self.precision, self.reader.device):
             fused = self.reader.fuse(batch, weights)
-            return fused_relevance(self.reader, fused, self.aggregation, labels=batch.labels, counted=counted)
+            return _relevance(self.reader, fused, self.aggregation, labels=batch.labels, counted=counted, most=most)
+
+
+def _most_passages(readings: Readings, part: range) -> int:
+    return max(len(readings.passage_ids(index)) for index in part)
 
 
 def fused_relevance(
@@ -147,6 +165,20 @@ def fused_relevance(
     Raises:
         ConfigError: More layers are asked for than the decoder has.
     """
+    most = int(fused.num_passages.max())
+    return _relevance(reader, fused, aggregation, labels=labels, counted=counted, most=most).cpu()
+
+
+def _relevance(
+    reader: FusionInDecoder,
+    fused: FusedStates,
+    aggregation: Aggregation,
+    *,
+    labels: Int[torch.Tensor, "batch output"] | None,
+    counted: Bool[torch.Tensor, "batch length"] | None,
+    most: int,
+) -> Float[torch.Tensor, "batch passages"]:
+    """Return what :func:`fused_relevance` does where the states are, which nobody waits for; ``most`` columns wide."""
     first_only = aggregation.output_tokens == "first"
     if not first_only and (labels is None or aggregation.output_tokens == "generated"):
         labels = written_labels(reader, fused)
@@ -164,12 +196,12 @@ def fused_relevance(
     return passage_relevance(
         record.scores(),
         fused.passage_of_token,
-        num_passages=int(fused.num_passages.max()),
+        num_passages=most,
         aggregation=aggregation,
         output_mask=None if first_only or labels is None else labels != IGNORED_LABEL,
         value_norms=record.value_norms() if aggregation.quantity == "probability_times_value_norm" else None,
         counted=counted,
-    ).cpu()
+    )
 
 
 def written_labels(reader: FusionInDecoder, fused: FusedStates) -> Int[torch.Tensor, "batch output"]:

@@ -4,6 +4,9 @@ A step takes its questions, in one or several batches, adds up their gradients w
 clips, updates, and now and then measures and saves. Everything random in a step follows from the seed and the number
 of the step, so a resumed training takes the same path as an uninterrupted one, to the bit on one machine.
 
+On a GPU the loss of a step is looked at when the next step has begun, or the GPU would fall idle in between. What is
+measured, saved or handed back was looked at.
+
 Ctrl-C and SIGTERM let the current step finish, save, and then end. The loop knows nothing of questions, passages or
 answers. With the trackers of ``curves.py`` it is all that imports accelerate.
 """
@@ -17,6 +20,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -26,6 +30,7 @@ from pydantic import Field
 from torch import nn
 
 from dogeared.ahead import Ahead
+from dogeared.arriving import Arriving
 from dogeared.compute import Precision, autocast, keep_freed_memory, release_freed_memory
 from dogeared.errors import TrainingError
 from dogeared.memory import explain_exhaustion, held_mb
@@ -161,26 +166,23 @@ def train(
         if accelerator.is_main_process:
             save_checkpoint(folder, model=model, optimizer=plain_optimizer, state=state, settings=dumped)
 
-    saved_at = time.monotonic()
+    begun: list[_Step] = []
+    next_step, saved_at = state.step, time.monotonic()
     with (
         finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
         open_curve(folder, done=state.step, settings=dumped, is_main=accelerator.is_main_process) as curve,
         Ahead(batches_of_step, in_thread=accelerator.device.type != "cpu") as making,
     ):
-        while state.step < settings.steps:
-            model.train()
-            with explain_exhaustion(f"{name}: step {state.step + 1}", advice=LESS_MEMORY):
-                batches = making.take(state.step, then=state.step + 1 if state.step + 1 < settings.steps else None)
-                loss, bad, updated = _step(
-                    accelerator, prepared, optimizer, scaler, batches, settings, state.step, seed
-                )
+
+        def look_at(step: _Step, *, measures: bool) -> None:
+            loss, bad, updated = step.outcome()
             if not math.isfinite(loss):
-                ids = [] if ids_of_step is None else ids_of_step(state.step)
+                ids = [] if ids_of_step is None else ids_of_step(step.number)
                 raise bad_loss(
                     name,
                     loss,
-                    step=state.step,
+                    step=step.number,
                     batch=bad,
                     ids=ids,
                     batch_size=settings.questions_per_batch or len(ids),
@@ -188,22 +190,35 @@ def train(
                     folder=folder,
                 )
             if not updated:
-                state.skipped.append(state.step)
-            held_at_first = held_at_first or held_mb()
+                state.skipped.append(step.number)
             state.scaling = scaler.state_dict()
-            state.step += 1
+            state.step = step.number + 1
             state.losses.append(loss)
             progress.advance(1, note=f"loss {sum(state.losses[-20:]) / len(state.losses[-20:]):.3f}")
-            values = {"loss": loss, "learning_rate": settings.learning_rate * _rate_factor(settings, state.step - 1)}
-            measured = False
-            if evaluate is not None and _is_due(state.step, settings):
+            values = {"loss": loss, "learning_rate": settings.learning_rate * _rate_factor(settings, step.number)}
+            if measures:
                 making.settle()
+                assert evaluate is not None
                 values["dev"] = _measure(accelerator, model, evaluate, state, folder)
-                measured = True
             if curve is not None:
                 curve.add(state.step, values)
+
+        while next_step < settings.steps:
+            model.train()
+            with explain_exhaustion(f"{name}: step {next_step + 1}", advice=LESS_MEMORY):
+                batches = making.take(next_step, then=next_step + 1 if next_step + 1 < settings.steps else None)
+                begun.append(_step(accelerator, prepared, optimizer, scaler, batches, settings, next_step, seed))
+            held_at_first = held_at_first or held_mb()
+            next_step += 1
+            measures = evaluate is not None and _is_due(next_step, settings)
+            may_wait = _is_looked_at_later(accelerator, scaler) and not measures and next_step < settings.steps
+            while len(begun) > may_wait:
+                look_at(begun.pop(0), measures=measures and not begun)
             stopping = _any(accelerator, request.came)
-            if measured or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
+            if measures or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
+                for step in begun:
+                    look_at(step, measures=False)
+                begun.clear()
                 save()
                 saved_at = time.monotonic()
             if stopping:
@@ -244,6 +259,53 @@ def seed_of(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:6], "big")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """A step that has begun, and may not be computed yet.
+
+    Attributes:
+        number: Counted from 0.
+        loss: The mean over everything in the step, of all processes.
+        length: Of the gradient, before it was cut.
+        shares: What each batch of this process has of the loss.
+        places: Which batches of the step these are.
+        may_overflow: Whether gradients are scaled, and could be scaled less.
+    """
+
+    number: int
+    loss: Arriving
+    length: Arriving
+    shares: Sequence[torch.Tensor]
+    places: range
+    may_overflow: bool
+
+    def is_finite(self) -> bool:
+        """Wait for the gradient, and say whether it is a number."""
+        return math.isfinite(self.length.take())
+
+    def outcome(self) -> tuple[float, int | None, bool]:
+        """Wait for the loss, and return it.
+
+        Where the gradient is not finite its length is returned in place of the loss; with it comes the number of the
+        first batch of this process whose own loss is not finite, if any. Where only the scaled loss was too large for
+        float16, the loss is returned, and that there was no update.
+        """
+        loss = float(self.loss.take())
+        if self.is_finite() or (self.may_overflow and math.isfinite(loss)):
+            return loss, None, self.is_finite()
+        bad = (place for place, share in zip(self.places, self.shares, strict=True) if not math.isfinite(share))
+        return float(self.length.take()), next(bad, None), False
+
+
+def _is_looked_at_later(accelerator: Accelerator, scaler: torch.amp.GradScaler) -> bool:
+    """Tell whether a step may begin before the one before it was looked at.
+
+    Then weights are updated by a gradient that nobody has looked at: if it is not finite, the training ends before they
+    are used for anything. Only in float16 does it go on, and there it is waited for.
+    """
+    return accelerator.device.type == "cuda" and not scaler.is_enabled()
+
+
 def _step(
     accelerator: Accelerator,
     model: nn.Module,
@@ -253,13 +315,8 @@ def _step(
     settings: LoopSettings,
     step: int,
     seed: int,
-) -> tuple[float, int | None, bool]:
-    """Do one optimizer update and return the mean loss over everything in the step, of all processes.
-
-    Where the gradient is not finite there is no update, and its length is returned in place of the loss; with it comes
-    the number of the first batch of this process whose own loss is not finite, if any. Where only the scaled loss was
-    too large for float16, the loss is returned, and that there was no update.
-    """
+) -> _Step:
+    """Begin one optimizer update. Where its gradient is looked at and is not finite, there is none."""
     if len(batches) < accelerator.num_processes:
         raise TrainingError(
             f"expected a batch for each of {accelerator.num_processes} processes, got {len(batches)} in a step; lower "
@@ -283,31 +340,33 @@ def _step(
     scaler.unscale_(optimizer)
     length = accelerator.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
     assert length is not None
-    loss, updated = _sum(accelerator, torch.stack(shares).sum()), math.isfinite(length)
-    is_overflow = scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE and math.isfinite(loss)
-    if not updated and not is_overflow:
-        places = range(accelerator.process_index, len(batches), accelerator.num_processes)
-        bad = (place for place, share in zip(places, shares, strict=True) if not math.isfinite(share))
-        return float(length), next(bad, None), False
-    if updated:
+    done = _Step(
+        number=step,
+        loss=Arriving(_sum(accelerator, torch.stack(shares).sum())),
+        length=Arriving(length),
+        shares=shares,
+        places=range(accelerator.process_index, len(batches), accelerator.num_processes),
+        may_overflow=scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE,
+    )
+    if _is_looked_at_later(accelerator, scaler) or done.is_finite():
         optimizer.step()
     scaler.update()
     optimizer.zero_grad()
-    return loss, None, updated
+    return done
 
 
-def _sum(accelerator: Accelerator, value: torch.Tensor) -> float:
+def _sum(accelerator: Accelerator, value: torch.Tensor) -> torch.Tensor:
     """Add up a number of each process."""
     total = accelerator.reduce(value, reduction="sum")
     assert isinstance(total, torch.Tensor)
-    return float(total)
+    return total
 
 
 def _any(accelerator: Accelerator, flag: bool) -> bool:
     """Tell whether any process says so: all must stop after the same step, or they would wait for each other."""
     if accelerator.num_processes == 1:
         return flag
-    return _sum(accelerator, torch.tensor(float(flag), device=accelerator.device)) > 0
+    return _sum(accelerator, torch.tensor(float(flag), device=accelerator.device)).item() > 0
 
 
 def _rate_factor(settings: LoopSettings, step: int) -> float:
