@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from dogeared import pairs
+from dogeared import pairs, token_memory
 from dogeared.pairs import PASSAGE_TEMPLATE, QUESTION_TEMPLATE, pair_tokens
 from dogeared.records import Passage
 from tiny_readers import PASSAGES, QUESTIONS, tiny_tokenizer
@@ -193,20 +193,20 @@ def test_one_that_is_found_out_late_is_used_on(monkeypatch):
     pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES], max_length_tokens=50)
     (memory,) = pairs._memories.values()
     memory._give_up(tokenizer)
-    monkeypatch.setattr(pairs, "_MOST_TOKENS", 3)
+    monkeypatch.setattr(token_memory, "_MOST_TOKENS", 3)
     rows = pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES], max_length_tokens=50)
     assert lists(rows) == whole(tokenizer, QUESTIONS[:1], [PASSAGES], 50)
-    assert not memory.passages
+    assert len(memory.passages) == 0
 
 
 def test_the_oldest_passages_are_forgotten(monkeypatch):
-    monkeypatch.setattr(pairs, "_MOST_TOKENS", 30)
+    monkeypatch.setattr(token_memory, "_MOST_TOKENS", 30)
     tokenizer = tiny_tokenizer("t5")
     for place in range(len(PASSAGES)):
         pair_tokens(tokenizer, QUESTIONS[:1], [PASSAGES[place : place + 1]], max_length_tokens=50)
     pair_tokens(tokenizer, QUESTIONS[:1], [[]], max_length_tokens=50)
     (memory,) = pairs._memories.values()
-    assert 0 < memory.num_tokens == sum(map(len, memory.passages.values())) <= 30
+    assert 0 < memory.passages.num_tokens == sum(map(len, memory.passages._rows.values())) <= 30
     assert pairs._key(PASSAGES[-1]) in memory.passages
     assert pairs._key(PASSAGES[0]) not in memory.passages
     for most in range(51, 51 + pairs._MOST_MEMORIES):
@@ -215,13 +215,13 @@ def test_the_oldest_passages_are_forgotten(monkeypatch):
 
 
 def test_passages_that_are_used_again_are_not_the_oldest(monkeypatch):
-    monkeypatch.setattr(pairs, "_MOST_TOKENS", 30)
+    monkeypatch.setattr(token_memory, "_MOST_TOKENS", 30)
     tokenizer = tiny_tokenizer("t5")
     for place in range(1, len(PASSAGES)):
         pair_tokens(tokenizer, QUESTIONS[:1], [[PASSAGES[place], PASSAGES[0]]], max_length_tokens=50)
     pair_tokens(tokenizer, QUESTIONS[:1], [[]], max_length_tokens=50)
     (memory,) = pairs._memories.values()
-    assert memory.num_tokens <= 30
+    assert memory.passages.num_tokens <= 30
     assert pairs._key(PASSAGES[0]) in memory.passages
     assert pairs._key(PASSAGES[2]) not in memory.passages
 

@@ -1,4 +1,4 @@
-"""What a GPU makes of it: a reader of T5-base's shape with 100 passages of 250 tokens, and the encoding of passages.
+"""What a GPU makes of it: a reader of T5-base's shape with 100 passages of 250 tokens, and a student of real passages.
 
 The bar is how much of the GPU's rate of matrix products is used, counted as in ``floor.py``; the textbook stands beside
 the reader, on the same GPU and in a process of its own. From text to relevance, from text to updated weights, from text
@@ -18,6 +18,7 @@ from benchmarks.speed.apart import Apart
 from benchmarks.speed.encode import LENGTH, encoder_flops, minilm
 from benchmarks.speed.floor import matrix_rate, scoring_flops, training_flops
 from benchmarks.speed.rows import Options, Row, Seconds, best_seconds, more_and_before
+from benchmarks.speed.student import Lesson
 from benchmarks.speed.subject import ANSWER_TOKENS, Subject, make_subject
 from benchmarks.speed.textbook import make_textbook
 from dogeared.data.corpus import build_corpus
@@ -27,6 +28,7 @@ from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.retrieval.dense import EncodingSettings, encode_corpus
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.training.train_reader import ReaderTraining, train_reader
+from dogeared.training.train_retriever import RetrieverTraining, train_retriever
 
 __all__ = ["measure"]
 
@@ -35,6 +37,7 @@ _PASSAGES, _TOKENS = 100, 250
 _QUESTIONS = 8  # that there are; more are the same over and over
 _SCORED, _STEPS, _ENCODED = (40, 160), (4, 12), (3, 13)  # few and many questions, steps, thousands of passages
 _OF_A_STEP = 4
+_STUDENT_QUESTIONS, _STUDENT_PASSAGES, _STUDENT_STEPS = 64, 20, (4, 24)  # of a step, of a question, few and many
 _DROPOUTS = {"gpu_train": 0.0, "gpu_train_dropout": 0.1}  # the latter is T5's own
 _SIZE = 8192  # of the matrices whose product is the rate
 
@@ -62,8 +65,12 @@ def measure(options: Options) -> dict[str, Row]:
         for name, dropout in _DROPOUTS.items():
             if options.wants(name):
                 rows[name] = _train(subject, dropout, textbook, options)
-    if options.wants("gpu_encode") and (options.data / "wiki_en" / "passages.jsonl").is_file():
-        rows["gpu_encode"] = _encode(options)
+    if (options.data / "wiki_en" / "passages.jsonl").is_file():
+        rows |= {
+            name: of_student(options)
+            for name, of_student in (("gpu_student", _student), ("gpu_encode", _encode))
+            if options.wants(name)
+        }
     return rows
 
 
@@ -121,6 +128,33 @@ def _train(subject: Subject, dropout: float, textbook: Apart, options: Options) 
     flops = of_all / _QUESTIONS * _OF_A_STEP
     unit = f"step of {_OF_A_STEP} questions of 100 passages"
     return _row(unit, train, _STEPS, flops, options, by_textbook=by_textbook)
+
+
+def _student(options: Options) -> Row:
+    """Time steps of a student that meets its passages again, as from the second epoch on."""
+    lesson = Lesson.make(options, several=2 * _STUDENT_QUESTIONS, each=_STUDENT_PASSAGES)
+    encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
+    encoder.to("cuda")
+    texts = [question.text for question in lesson.questions]
+    chunks = [*encoder.passage_chunks(lesson.passages), *encoder.query_chunks(texts)]
+    lengths = [int(count) for chunk in chunks for count in chunk.features["attention_mask"].sum(dim=1)]
+    of_a_step = min(_STUDENT_QUESTIONS, len(texts))
+
+    def train(steps: int) -> None:
+        loop = RetrieverTraining(
+            steps=steps, questions_per_step=of_a_step, num_passages=lesson.each, save_every_seconds=1e9
+        )
+        folder = options.scratch / "student-checkpoint"
+        shutil.rmtree(folder, ignore_errors=True)
+        train_retriever(
+            encoder, lesson.questions, lesson.relevance, lesson.corpus, loop, seed=options.seed, folder=folder
+        )
+
+    flops = 3 * encoder_flops(minilm(), lengths) / len(texts) * of_a_step
+    unit = f"step of {of_a_step} questions of {lesson.each} passages"
+    return _row(
+        unit, train, _STUDENT_STEPS, flops, options, {"tokens_of_a_step": sum(lengths) / len(texts) * of_a_step}
+    )
 
 
 def _encode(options: Options) -> Row:

@@ -33,7 +33,7 @@ _QUESTION_LENGTH = 64  # to which the textbook pads questions; passages are padd
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the student learns in a step: real passages, of which random relevance says which answered."""
+    """What the student learns: real passages, of which random relevance says which answered."""
 
     corpus: Corpus
     questions: list[Question]
@@ -41,9 +41,9 @@ class Lesson:
     each: int
 
     @classmethod
-    def make(cls, options: Options, *, each: int = 8) -> "Lesson":
-        """Read 4 questions' passages, 8 each unless told otherwise; fewer where it shall be quick."""
-        several, each = (2, 3) if options.quick else (4, each)
+    def make(cls, options: Options, *, several: int = 4, each: int = 8) -> "Lesson":
+        """Read some questions' passages, so many each; fewer where it shall be quick."""
+        several, each = (2, 3) if options.quick else (several, each)
         read = islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), several * each)
         corpus = build_corpus(read, options.scratch / "student")
         titles = [passage.title for passage in corpus.passages(range(0, several * each, each))]

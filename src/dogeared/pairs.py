@@ -12,7 +12,6 @@ This module knows templates and tokenizers. It does not know tensors.
 import hashlib
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -22,6 +21,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dogeared.records import Passage
+from dogeared.token_memory import TokenMemory, text_key
 
 __all__ = ["PASSAGE_TEMPLATE", "QUESTION_TEMPLATE", "TokenIds", "pair_tokens"]
 
@@ -33,7 +33,6 @@ PASSAGE_TEMPLATE = "question: {question} title: {title} context: {text}"
 TokenIds = Sequence[int] | np.ndarray
 """The tokens of one text."""
 
-_MOST_TOKENS = 1 << 25  # of passages that are remembered: 128 MB
 _MOST_MEMORIES = 4  # of tokenizers, and of lengths to which they cut
 _NUM_CHECKED = 64
 
@@ -76,16 +75,14 @@ class _Memory:
         after: The tokens that it puts behind a text.
         num_checks: How many more pairs that were put together are tokenized whole as well.
         fits: Whether the tokens of a pair are those of its parts, as far as was seen.
-        passages: The tokens of passages, from the title on; no more than a pair can have. Those used last stand last.
-        num_tokens: How many these are.
+        passages: The tokens of passages, from the title on; no more than a pair can have.
     """
 
     most: int
     after: np.ndarray
     num_checks: int
     fits: bool = True
-    passages: OrderedDict[bytes, np.ndarray] = field(default_factory=OrderedDict)
-    num_tokens: int = 0
+    passages: TokenMemory = field(default_factory=TokenMemory)
 
     def rows(
         self, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], pairs: Sequence[tuple[int, Passage | None]]
@@ -104,9 +101,7 @@ class _Memory:
             return None
         rows: list[TokenIds] = []
         for (number, _), key in zip(pairs, keys, strict=True):
-            if key is not None:
-                self.passages.move_to_end(key)
-            rows.append(alone[number] if key is None else self._joined(begins[number], self.passages[key]))
+            rows.append(alone[number] if key is None else self._joined(begins[number], self.passages.take(key)))
         return rows if self._is_confirmed(tokenizer, questions, pairs, rows, set(new.values())) else None
 
     def _learn(
@@ -127,9 +122,7 @@ class _Memory:
             begin, tokens = begins[pairs[place][0]], _array(row)
             if not np.array_equal(tokens[: len(begin)], begin):
                 return self._give_up(tokenizer)
-            kept = tokens[len(begin) : len(tokens) - len(self.after)][: self.most].copy()
-            self.passages[key] = kept
-            self.num_tokens += len(kept)
+            self.passages.put(key, tokens[len(begin) : len(tokens) - len(self.after)][: self.most].copy())
         return True
 
     def _is_confirmed(
@@ -155,14 +148,7 @@ class _Memory:
         logger.info("%s joins what a space parts; pairs are tokenized whole", type(tokenizer).__name__)
         self.fits = False
         self.passages.clear()
-        self.num_tokens = 0
         return False
-
-    def forget_the_oldest(self) -> None:
-        """Keep to the bound, between calls: what was not used for the longest time goes."""
-        while self.num_tokens > _MOST_TOKENS:
-            _, oldest = self.passages.popitem(last=False)
-            self.num_tokens -= len(oldest)
 
     def _joined(self, begin: np.ndarray, passage: np.ndarray) -> np.ndarray:
         return np.concatenate([np.concatenate([begin, passage])[: self.most - len(self.after)], self.after])
@@ -188,7 +174,7 @@ def _memory_of(tokenizer: PreTrainedTokenizerBase, most: int) -> _Memory | None:
         memory = _Memory(most=most, after=_behind(tokenizer), num_checks=_NUM_CHECKED)
         while len(_memories) >= _MOST_MEMORIES:
             del _memories[next(iter(_memories))]
-    memory.forget_the_oldest()
+    memory.passages.forget_the_oldest()
     _memories[name, most] = memory
     return memory
 
@@ -213,7 +199,7 @@ def _written(question: str, passage: Passage | None) -> str:
 
 
 def _key(passage: Passage) -> bytes:
-    return hashlib.blake2b(f"{passage.title}\0{passage.text}".encode(errors="surrogatepass"), digest_size=16).digest()
+    return text_key(passage.title, passage.text)
 
 
 def _array(tokens: Sequence[int]) -> np.ndarray:

@@ -197,19 +197,22 @@ class DualEncoder(nn.Module):
         return self
 
     def query_chunks(
-        self, questions: Sequence[str], *, max_chunk_tokens: int | None = None
+        self, questions: Sequence[str], *, max_chunk_tokens: int | None = None, remembers: bool = False
     ) -> tuple[FeatureChunk, ...]:
-        """Tokenize questions."""
+        """Tokenize questions, whose tokens may be remembered, as those of passages."""
         size = self._chunk_tokens(max_chunk_tokens)
-        return feature_chunks(self.model, list(questions), task="query", max_chunk_tokens=size)
+        return feature_chunks(self.model, list(questions), task="query", max_chunk_tokens=size, remembers=remembers)
 
     def passage_chunks(
-        self, passages: Sequence[Passage], *, max_chunk_tokens: int | None = None
+        self, passages: Sequence[Passage], *, max_chunk_tokens: int | None = None, remembers: bool = False
     ) -> tuple[FeatureChunk, ...]:
-        """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens."""
+        """Tokenize passages, sorted by length and cut into chunks of about ``max_chunk_tokens`` tokens.
+
+        Where the same will come again, as in a training, their tokens are best remembered.
+        """
         texts = [self.passage_template.format(title=p.title, text=p.text).strip() for p in passages]
         size = self._chunk_tokens(max_chunk_tokens)
-        return feature_chunks(self.model, texts, task="document", max_chunk_tokens=size)
+        return feature_chunks(self.model, texts, task="document", max_chunk_tokens=size, remembers=remembers)
 
     def _chunk_tokens(self, asked: int | None) -> int:
         return asked or (_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS)

@@ -16,8 +16,11 @@ from torch import Tensor
 from dogeared.batching import Movable, sorted_chunks
 from dogeared.cuts import count_cuts
 from dogeared.retrieval.encoder_models import StudentModel, is_multi, routes, takes_lists
+from dogeared.retrieval.remembered_texts import RememberedTexts, remembered_texts
 
 __all__ = ["FeatureChunk", "feature_chunks"]
+
+_AS_LISTS: dict[str, Any] = {"processing_kwargs": {"common": {"return_tensors": None}}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +37,29 @@ class FeatureChunk(Movable):
 
 
 def feature_chunks(
-    model: StudentModel, texts: list[str], *, task: Literal["query", "document"], max_chunk_tokens: int
+    model: StudentModel,
+    texts: list[str],
+    *,
+    task: Literal["query", "document"],
+    max_chunk_tokens: int,
+    remembers: bool = False,
 ) -> tuple[FeatureChunk, ...]:
     """Tokenize texts, and cut them into chunks of about ``max_chunk_tokens`` tokens.
 
-    A model with an encoder for each task, or with a vector a token, is told the task.
+    Args:
+        model: Told the task where it has an encoder for each, or a vector a token.
+        texts: As the model is given them.
+        task: What they are.
+        max_chunk_tokens: Of a chunk, with its padding.
+        remembers: Whether the tokens of texts are kept, as the same texts will come again.
     """
     route = {"task": task} if routes(model) or is_multi(model) else {}
-    features = _tokenized(model, texts, prompt=model.prompts.get(task) or None, **route) if texts else {}
+    told = {"prompt": model.prompts.get(task) or None, **route}
+    if remembers and texts and takes_lists(model) and model.tokenizer.padding_side == "right":
+        known = remembered_texts(model, task, told["prompt"], model.max_seq_length)
+        if (rows := known.rows(texts, lambda new: model.preprocess(new, **told, **_AS_LISTS))) is not None:
+            return _chunks_of_rows(model, rows, known, max_chunk_tokens)
+    features = _tokenized(model, texts, **told) if texts else {}
     features = {**features, **route} if is_multi(model) else features
     mask = features.get("attention_mask")
     if mask is None or model.tokenizer.padding_side != "right":
@@ -64,12 +82,30 @@ def _tokenized(model: StudentModel, texts: list[str], **told: Any) -> dict[str, 
     Asked for tensors, the library looks at each token of its lists to see whether there is any, and takes longer for it
     than for tokenizing.
     """
-    how: dict[str, Any] = {"processing_kwargs": {"common": {"return_tensors": None}}} if takes_lists(model) else {}
-    features = model.preprocess(texts, **told, **how)
+    features = model.preprocess(texts, **told, **(_AS_LISTS if takes_lists(model) else {}))
     return {
         name: torch.from_numpy(np.array(value)) if isinstance(value, list) else value
         for name, value in features.items()
     }
+
+
+def _chunks_of_rows(
+    model: StudentModel, rows: list[np.ndarray], known: RememberedTexts, max_chunk_tokens: int
+) -> tuple[FeatureChunk, ...]:
+    """Do the same with tokens that are remembered."""
+    lengths = [len(row) for row in rows]
+    count_cuts("retriever.max_length_tokens", model.max_seq_length, lengths)
+    chunks = []
+    size = {"most": max(*lengths, model.max_seq_length or 0), "max_chunk_tokens": max_chunk_tokens}
+    for chosen, width in sorted_chunks(lengths, **size):
+        ids = np.full((len(chosen), width), known.padding)
+        for line, row in zip(ids, chosen, strict=True):
+            line[: lengths[row]] = rows[row]
+        is_real = np.arange(width) < np.array([lengths[row] for row in chosen])[:, None]
+        others = {name: torch.from_numpy(np.where(is_real, value, 0)) for name, value in known.constants.items()}
+        features = {"input_ids": torch.from_numpy(ids), **others, **known.of_all}
+        chunks.append(FeatureChunk(features=features, rows=torch.tensor(chosen)))
+    return tuple(chunks)
 
 
 def _of_width(features: Mapping[str, Any], rows: list[int], width: int, padding: Mapping[str, int]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -248,10 +249,16 @@ def items_of_step(step: int, *, num_items: int, items_per_step: int, seed: int) 
     position = step * items_per_step
     while len(items) < items_per_step:
         epoch, offset = divmod(position + len(items), num_items)
-        order = list(range(num_items))
-        random.Random(seed_of(seed, "epoch", epoch)).shuffle(order)
+        order = _order_of_epoch(epoch, num_items, seed)
         items += order[offset : offset + items_per_step - len(items)]
     return items
+
+
+@lru_cache(maxsize=2)  # a step may end one epoch and begin the next
+def _order_of_epoch(epoch: int, num_items: int, seed: int) -> list[int]:
+    order = list(range(num_items))
+    random.Random(seed_of(seed, "epoch", epoch)).shuffle(order)
+    return order
 
 
 def seed_of(*parts: Any) -> int:

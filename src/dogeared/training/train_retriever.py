@@ -307,10 +307,10 @@ def distillation_batch(
         grid[row, :count] = torch.tensor(item.relevance[:count])
     ids = [passage_id for item, count in zip(judged, counts, strict=True) for passage_id in item.passage_ids[:count]]
     rows = corpus.rows_of(ids)
-    size = settings.chunk_tokens or None
+    how = {"max_chunk_tokens": settings.chunk_tokens or None, "remembers": True}
     return DistillationBatch(
-        queries=encoder.query_chunks([question.text for question in questions], max_chunk_tokens=size),
-        passages=encoder.passage_chunks(corpus.passages(rows), max_chunk_tokens=size) if vectors is None else (),
+        queries=encoder.query_chunks([question.text for question in questions], **how),
+        passages=encoder.passage_chunks(corpus.passages(rows), **how) if vectors is None else (),
         vectors=None if vectors is None else torch.from_numpy(vectors.take(rows)),
         passage_rows=torch.tensor(rows),
         slots=(~torch.isneginf(grid)).flatten().nonzero().squeeze(1),

@@ -249,10 +249,10 @@ def supervised_batch(
         ]
         for example, right in zip(examples, positive, strict=True)
     ]
-    size = settings.chunk_tokens or None
+    how = {"max_chunk_tokens": settings.chunk_tokens or None, "remembers": True}
     return SupervisedBatch(
-        queries=encoder.query_chunks([example.question.text for example in examples], max_chunk_tokens=size),
-        passages=encoder.passage_chunks(passages, max_chunk_tokens=size),
+        queries=encoder.query_chunks([example.question.text for example in examples], **how),
+        passages=encoder.passage_chunks(passages, **how),
         positive=torch.tensor(positive),
         is_negative=torch.tensor(is_negative),
     )
