@@ -90,7 +90,7 @@ LAYERS: dict[str, list[str]] = {
         "retrieval.encoder_models",
         "retrieval.older_tools",
         "retrieval.late_interaction",
-        "retrieval.remembered_texts",
+        "retrieval.plain_inputs",
         "retrieval.feature_chunks",
         "retrieval.dual_encoder",
         "retrieval.vectors",

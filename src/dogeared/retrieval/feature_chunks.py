@@ -16,7 +16,7 @@ from torch import Tensor
 from dogeared.batching import Movable, sorted_chunks
 from dogeared.cuts import count_cuts
 from dogeared.retrieval.encoder_models import StudentModel, is_multi, routes, takes_lists
-from dogeared.retrieval.remembered_texts import RememberedTexts, remembered_texts
+from dogeared.retrieval.plain_inputs import PlainInputs, plain_inputs
 
 __all__ = ["FeatureChunk", "feature_chunks"]
 
@@ -55,10 +55,10 @@ def feature_chunks(
     """
     route = {"task": task} if routes(model) or is_multi(model) else {}
     told = {"prompt": model.prompts.get(task) or None, **route}
-    if remembers and texts and takes_lists(model) and model.tokenizer.padding_side == "right":
-        known = remembered_texts(model, task, told["prompt"], model.max_seq_length)
-        if (rows := known.rows(texts, lambda new: model.preprocess(new, **told, **_AS_LISTS))) is not None:
-            return _chunks_of_rows(model, rows, known, max_chunk_tokens)
+    if texts and takes_lists(model) and (plain := plain_inputs(model, task, told["prompt"])) is not None:
+        rows = plain.rows(texts, lambda some: model.preprocess(some, **told, **_AS_LISTS), remembers=remembers)
+        if rows is not None:
+            return _chunks_of_rows(model, rows, plain, max_chunk_tokens)
     features = _tokenized(model, texts, **told) if texts else {}
     features = {**features, **route} if is_multi(model) else features
     mask = features.get("attention_mask")
@@ -90,22 +90,16 @@ def _tokenized(model: StudentModel, texts: list[str], **told: Any) -> dict[str, 
 
 
 def _chunks_of_rows(
-    model: StudentModel, rows: list[np.ndarray], known: RememberedTexts, max_chunk_tokens: int
+    model: StudentModel, rows: list[np.ndarray], plain: PlainInputs, max_chunk_tokens: int
 ) -> tuple[FeatureChunk, ...]:
-    """Do the same with tokens that are remembered."""
+    """Do the same with tokens, of a model whose inputs follow from them."""
     lengths = [len(row) for row in rows]
     count_cuts("retriever.max_length_tokens", model.max_seq_length, lengths)
-    chunks = []
     size = {"most": max(*lengths, model.max_seq_length or 0), "max_chunk_tokens": max_chunk_tokens}
-    for chosen, width in sorted_chunks(lengths, **size):
-        ids = np.full((len(chosen), width), known.padding)
-        for line, row in zip(ids, chosen, strict=True):
-            line[: lengths[row]] = rows[row]
-        is_real = np.arange(width) < np.array([lengths[row] for row in chosen])[:, None]
-        others = {name: torch.from_numpy(np.where(is_real, value, 0)) for name, value in known.constants.items()}
-        features = {"input_ids": torch.from_numpy(ids), **others, **known.of_all}
-        chunks.append(FeatureChunk(features=features, rows=torch.tensor(chosen)))
-    return tuple(chunks)
+    return tuple(
+        FeatureChunk(features=plain.features([rows[row] for row in chosen], width), rows=torch.tensor(chosen))
+        for chosen, width in sorted_chunks(lengths, **size)
+    )
 
 
 def _of_width(features: Mapping[str, Any], rows: list[int], width: int, padding: Mapping[str, int]) -> dict[str, Any]:
