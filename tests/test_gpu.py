@@ -1,5 +1,9 @@
 """What is done differently on a GPU: the parts on the CPU, against the plain way; the whole where there is a GPU."""
 
+import sys
+from contextlib import nullcontext
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
@@ -9,13 +13,17 @@ from dogeared import attention, feed_forward, root_mean_square
 from dogeared.ahead import Ahead
 from dogeared.arriving import Arriving
 from dogeared.compute import autocast
+from dogeared.data.corpus import build_corpus
+from dogeared.distill.losses import LossName
 from dogeared.distill.teachers import CrossAttention
 from dogeared.reader.cross_attention import record_cross_attention
+from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.rounded import round_between
 from dogeared.training import loop
 from dogeared.training.loop import LoopSettings, train
-from tiny_readers import PASSAGES, QUESTIONS, tiny_reader, tiny_readings
+from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch
+from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader, tiny_readings
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 FEW = [PASSAGES[:2], PASSAGES[2:3], PASSAGES[1:]]
@@ -80,6 +88,43 @@ def test_norms_in_one_kernel_are_the_librarys(dtype):
     torch.testing.assert_close(got.float(), of_t5(states.float()), **exact)
 
 
+@pytest.fixture
+def without_numbers(monkeypatch):
+    """Tensors on the device ``meta`` have shapes and no numbers: whoever asks for one, as for a GPU's, fails."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("dogeared") and hasattr(module, "autocasts_to_bfloat16"):
+            monkeypatch.setattr(module, "autocasts_to_bfloat16", lambda device: False)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    return torch.device("meta")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_number_is_asked_for_between_a_batch_and_its_gradients(kind, tmp_path, without_numbers):
+    reader = tiny_reader(kind, tmp_path, num_passages=4)
+    batch = reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"]).to(without_numbers)
+    reader.to(without_numbers).train()
+    reader(batch).backward()
+    assert all(parameter.grad is not None for name, parameter in reader.named_parameters() if ".layer" in name)
+    assert CrossAttention(reader)._of_batch(batch, None, None, most=4).shape == (3, 4)
+
+
+@pytest.mark.parametrize("chunk_tokens", [0, 16])
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_no_number_of_a_student_is_asked_for(loss, chunk_tokens, tiny_models, tmp_path, without_numbers):
+    encoder = DualEncoder.load(RetrieverSettings(model=str(tiny_models / "encoder")))
+    settings = RetrieverTraining(num_passages=2, chunk_tokens=chunk_tokens, loss=loss)
+    corpus = build_corpus(PASSAGES, tmp_path / "corpus")
+    questions = [Question(id=str(number), text=text) for number, text in enumerate(QUESTIONS[:2])]
+    relevance = {
+        question.id: PassageRelevance(question_id=question.id, passage_ids=ids, relevance=(0.5, 0.25)[: len(ids)])
+        for question, ids in zip(questions, [("0", "2"), ("3",)], strict=True)
+    }
+    batch = distillation_batch(encoder, questions, relevance, corpus, settings).to(without_numbers)
+    student = Student(encoder, settings).to(without_numbers).train()
+    student(batch).backward()
+    assert all(parameter.grad is not None for name, parameter in student.named_parameters() if "pooler" not in name)
+
+
 @on_a_gpu
 @pytest.mark.parametrize("kind", ["t5", "mt5", "bart", "bert2bert"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -116,7 +161,7 @@ def test_vectors_are_those_of_the_cpu(tiny_models):
 
 @on_a_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-@pytest.mark.parametrize("kind", ["t5", "bert2bert"])  # BART's own code looks at its decoder's mask
+@pytest.mark.parametrize("kind", ["t5", "bart", "bert2bert"])
 def test_nothing_waits_for_the_gpu_between_a_batch_and_its_gradients(kind, tmp_path):
     reader = tiny_reader(kind, tmp_path, num_passages=4).to("cuda")
     batch = reader.batch(QUESTIONS, FEW, answers=["Anna", "Rome", "the river"])
