@@ -16,14 +16,19 @@ from dogeared.compute import autocast
 from dogeared.data.corpus import build_corpus
 from dogeared.distill.losses import LossName
 from dogeared.distill.teachers import CrossAttention
+from dogeared.evaluation.answers import AnswerMatcher
 from dogeared.reader.cross_attention import record_cross_attention
+from dogeared.reader.extractive import ExtractiveReader
+from dogeared.reader.fid import ReaderSettings
 from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.rounded import round_between
 from dogeared.training import loop
 from dogeared.training.loop import LoopSettings, train
+from dogeared.training.span_hint import HintedReader, hinted_batch
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch
-from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader, tiny_readings
+from dogeared.training.train_supervised import Example, SupervisedStudent, SupervisedTraining, supervised_batch
+from tiny_readers import KINDS, PASSAGES, QUESTIONS, save_tiny, tiny_reader, tiny_readings
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 FEW = [PASSAGES[:2], PASSAGES[2:3], PASSAGES[1:]]
@@ -106,6 +111,36 @@ def test_no_number_is_asked_for_between_a_batch_and_its_gradients(kind, tmp_path
     reader(batch).backward()
     assert all(parameter.grad is not None for name, parameter in reader.named_parameters() if ".layer" in name)
     assert CrossAttention(reader)._of_batch(batch, None, None, most=4).shape == (3, 4)
+
+
+def test_no_number_is_asked_for_where_a_reader_has_hints(tmp_path, without_numbers):
+    reader = tiny_reader("t5", tmp_path, num_passages=4)
+    answers = ["Anna", "Rome", "the river"]
+    batch = hinted_batch(reader.batch(QUESTIONS, FEW, answers=answers), reader.tokenizer, [[text] for text in answers])
+    hinted = HintedReader(reader, 0.5).to(without_numbers).train()
+    hinted(batch.to(without_numbers)).backward()
+    assert hinted.pointer.weight.grad is not None
+
+
+def test_no_number_is_asked_for_where_a_reader_marks_spans(tmp_path, without_numbers):
+    settings = ReaderSettings(kind="extractive", model=str(save_tiny("bert", tmp_path / "bert")), max_length_tokens=64)
+    reader = ExtractiveReader.load(settings).train()
+    batch = reader.batch(QUESTIONS, FEW, answers=[["Anna"], ["Rome"], ["the river"]]).to(without_numbers)
+    reader.to(without_numbers)(batch).backward()
+    assert all(parameter.grad is not None for parameter in reader.parameters())
+
+
+def test_no_number_is_asked_for_where_labels_teach(tiny_models, without_numbers):
+    encoder = DualEncoder.load(RetrieverSettings(model=str(tiny_models / "encoder")))
+    settings = SupervisedTraining()
+    examples = [
+        Example(question=Question(id=text, text=text, gold=(right.id,)), positive=right, negatives=(PASSAGES[3],))
+        for text, right in zip(QUESTIONS, PASSAGES[:3], strict=True)
+    ]
+    batch = supervised_batch(encoder, examples, settings, AnswerMatcher()).to(without_numbers)
+    student = SupervisedStudent(encoder, settings).to(without_numbers).train()
+    student(batch).backward()
+    assert all(parameter.grad is not None for name, parameter in student.named_parameters() if "pooler" not in name)
 
 
 @pytest.mark.parametrize("chunk_tokens", [0, 16])

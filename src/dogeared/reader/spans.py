@@ -34,10 +34,12 @@ def marginal_loss(
     question, first, last = occurrences.unbind(dim=1)
     log_start, log_end = (_log_softmax(logits, readable) for logits in (start, end))
     each = log_start[question, first] + log_end[question, last]
-    asked = question.unique()
-    likely = [torch.logsumexp(each[(question == one).nonzero().squeeze(1)], dim=0) for one in asked]
+    own = question == torch.arange(len(start), device=start.device)[:, None]
+    has_any = own.any(dim=1)
+    # A question without any keeps those of all, because the gradient of an empty sum is not a number.
+    likely = each.expand_as(own).masked_fill(~own & has_any[:, None], -torch.inf).logsumexp(dim=1)
     # The sum of nothing must still reach the weights, which wait for a gradient.
-    return (start.sum() * 0.0 - sum(likely, start.new_zeros(()))) / len(start)
+    return (start.sum() * 0.0 - torch.where(has_any, likely, 0.0).sum()) / len(start)
 
 
 def span_scores(
