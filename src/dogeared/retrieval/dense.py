@@ -22,6 +22,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dogeared.ahead import ahead
+from dogeared.arriving import Arriving, one_behind
 from dogeared.compute import Precision, autocast, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
@@ -161,8 +162,10 @@ def _encode_rows(
     shards = _cut(range(start, len(corpus)), settings.shard_passages)
     with bar("encode passages", total=len(corpus), unit="passages", done=start) as progress:
         for rows, chunks in _tokenized_shards(encoder, corpus, shards, settings):
-            for places, part in _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance):
-                vectors.put(places.numpy() + rows.start, part.cpu().numpy())
+            made = _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance)
+            arriving = ((places, Arriving(part)) for places, part in made)
+            for places, part in one_behind(arriving, wanted=encoder.device.type == "cuda"):
+                vectors.put(places.numpy() + rows.start, part.take().numpy())
             yield rows.stop
 
 
