@@ -3,8 +3,7 @@
     python -m benchmarks.speed [NAME ...]
 
 Each row compares what was timed in this run alone, and is written once its group is measured. Rows that are not
-measured keep what the file says of them.
-``--quick`` writes nothing unless it is told where: its figures mean nothing.
+measured keep what the file says of them. ``--quick`` writes nothing unless it is told where: its figures mean nothing.
 """
 
 import argparse

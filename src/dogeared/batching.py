@@ -36,6 +36,7 @@ __all__ = [
     "batch_of_rows",
     "chunk_rows",
     "end_token_id",
+    "padded",
     "reader_batch",
     "sorted_chunks",
 ]
@@ -222,7 +223,7 @@ def chunk_rows(
     """
     lengths = [len(row) for row in token_ids]
     for rows, width in sorted_chunks(lengths, most=max_length_tokens, max_chunk_tokens=max_chunk_tokens):
-        yield _padded([token_ids[row] for row in rows], rows=rows, width=width, pad_token_id=pad_token_id)
+        yield _token_chunk([token_ids[row] for row in rows], rows=rows, width=width, pad_token_id=pad_token_id)
 
 
 def sorted_chunks(
@@ -280,12 +281,19 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return end if isinstance(end, int) else None
 
 
-def _padded(token_ids: Sequence[TokenIds], *, rows: Sequence[int], width: int, pad_token_id: int) -> TokenChunk:
-    padded = np.full((len(token_ids), width), pad_token_id)
-    for line, row in zip(padded, token_ids, strict=True):
+def _token_chunk(token_ids: Sequence[TokenIds], *, rows: Sequence[int], width: int, pad_token_id: int) -> TokenChunk:
+    ids, mask = padded(token_ids, width=width, pad_token_id=pad_token_id)
+    return TokenChunk(token_ids=ids, mask=mask, places=_numbers(mask), rows=torch.tensor(rows))
+
+
+def padded(
+    token_ids: Sequence[TokenIds], *, width: int, pad_token_id: int
+) -> tuple[Int[Tensor, "rows length"], Bool[Tensor, "rows length"]]:
+    """Fill sequences up on the right to a width that none exceeds; return them, and where they are real."""
+    ids = np.full((len(token_ids), width), pad_token_id)
+    for line, row in zip(ids, token_ids, strict=True):
         line[: len(row)] = row
-    mask = torch.arange(width) < torch.tensor([len(row) for row in token_ids])[:, None]
-    return TokenChunk(token_ids=torch.from_numpy(padded), mask=mask, places=_numbers(mask), rows=torch.tensor(rows))
+    return torch.from_numpy(ids), torch.arange(width) < torch.tensor([len(row) for row in token_ids])[:, None]
 
 
 def _fusion_plan(

@@ -56,6 +56,17 @@ def batches_of_step(step, sizes=(3, 1)):
     return [Batch(inputs=inputs, targets=targets) for inputs, targets in parts]
 
 
+def stopping_in(wanted, number=signal.SIGINT):
+    """Batches among which a request to stop comes, in one step."""
+
+    def batches_and_stop(step):
+        if step == wanted:
+            os.kill(os.getpid(), number)
+        return batches_of_step(step)
+
+    return batches_and_stop
+
+
 def run(folder, model=None, *, batches=batches_of_step, seed=7, evaluate=None, **changes):
     model = model or Model()
     settings = SETTINGS.model_copy(update=changes)
@@ -152,13 +163,8 @@ def test_a_stop_request_lets_the_step_finish_saves_and_goes_on_from_there(tmp_pa
     whole, whole_state = run(tmp_path / "whole")
     handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
 
-    def batches_and_stop(step):
-        if step == 2:
-            os.kill(os.getpid(), number)
-        return batches_of_step(step)
-
     with pytest.raises(KeyboardInterrupt, match="train toy was stopped after step 3 and saved"):
-        run(tmp_path / "part", batches=batches_and_stop)
+        run(tmp_path / "part", batches=stopping_in(2, number))
     assert f"{number.name}: finishing the current step, then saving" in caplog.text
     assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
     assert {path.name for path in (tmp_path / "part").iterdir()} == {"checkpoint-00000003", "curve.jsonl"}
@@ -170,13 +176,8 @@ def test_a_stop_request_lets_the_step_finish_saves_and_goes_on_from_there(tmp_pa
 def test_a_stop_request_in_the_last_step_stops_too(tmp_path):
     whole, _ = run(tmp_path / "whole")
 
-    def batches_and_stop(step):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return batches_of_step(step)
-
     with pytest.raises(KeyboardInterrupt, match="after step 6 and saved"):
-        run(tmp_path / "part", batches=batches_and_stop)
+        run(tmp_path / "part", batches=stopping_in(5))
     resumed, _ = run(tmp_path / "part", batches=lambda step: pytest.fail("all steps are done"))
     assert same_weights(resumed, whole)
 
@@ -292,13 +293,8 @@ def test_a_training_that_is_looked_at_later_is_the_same(tmp_path, monkeypatch, c
 def test_a_training_that_is_looked_at_later_stops_and_goes_on(tmp_path, looked_at_later):
     whole, whole_state = run(tmp_path / "whole")
 
-    def batches_and_stop(step):
-        if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return batches_of_step(step)
-
     with pytest.raises(KeyboardInterrupt, match="train toy was stopped after step 3 and saved"):
-        run(tmp_path / "part", batches=batches_and_stop)
+        run(tmp_path / "part", batches=stopping_in(2))
     resumed, state = run(tmp_path / "part")
     assert state == whole_state
     assert same_weights(resumed, whole)

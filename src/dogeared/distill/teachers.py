@@ -89,7 +89,7 @@ class CrossAttention:
             with autocast(self.precision, device):
                 weights = self.reader.rounded_weights()
             judged = (
-                (part, Arriving(self._of_batch(batch, counted, weights, most=_most_passages(readings, part))))
+                (part, Arriving(self._of_batch(batch, counted, weights, most=readings.num_passages)))
                 for part, batch, counted in parts
             )
             for part, values in one_behind(judged, wanted=device.type == "cuda"):
@@ -136,10 +136,6 @@ class CrossAttention:
         with autocast(self.precision, self.reader.device):
             fused = self.reader.fuse(batch, weights)
             return _relevance(self.reader, fused, self.aggregation, labels=batch.labels, counted=counted, most=most)
-
-
-def _most_passages(readings: Readings, part: range) -> int:
-    return max(len(readings.passage_ids(index)) for index in part)
 
 
 def fused_relevance(

@@ -1,4 +1,4 @@
-"""Texts as a student's inputs: tokenized by the model's own preprocessing, sorted by length, cut into chunks.
+"""Texts as a student's inputs: those of the model's own preprocessing, sorted by length, cut into chunks.
 
 Texts of about the same length stand together, so that little is padded. What is encoded from them is not here.
 """
@@ -25,7 +25,7 @@ _AS_LISTS: dict[str, Any] = {"processing_kwargs": {"common": {"return_tensors": 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureChunk(Movable):
-    """Texts of about the same length, as the model's own preprocessing made them.
+    """Texts of about the same length, as the model's own preprocessing makes them.
 
     Attributes:
         features: The model's inputs.

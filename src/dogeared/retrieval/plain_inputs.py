@@ -17,10 +17,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
+from dogeared.batching import padded
 from dogeared.retrieval.encoder_models import StudentModel
 from dogeared.token_memory import TokenMemory, text_key
 
@@ -82,15 +81,9 @@ class PlainInputs:
 
     def features(self, rows: Sequence[np.ndarray], width: int) -> dict[str, Any]:
         """Return the model's inputs of some texts, padded to a width that none exceeds."""
-        ids = np.full((len(rows), width), self.padding)
-        for line, row in zip(ids, rows, strict=True):
-            line[: len(row)] = row
-        others = self._others(rows, width)
-        return {"input_ids": torch.from_numpy(ids), **others, **self.of_all}
-
-    def _others(self, rows: Sequence[np.ndarray], width: int) -> dict[str, Tensor]:
-        is_real = np.arange(width) < np.array([len(row) for row in rows])[:, None]
-        return {name: torch.from_numpy(np.where(is_real, number, 0)) for name, number in self.constants.items()}
+        ids, is_real = padded(rows, width=width, pad_token_id=self.padding)
+        others = {name: is_real * number for name, number in self.constants.items()}
+        return {"input_ids": ids, **others, **self.of_all}
 
     def _made(self, texts: Sequence[str], preprocess: Preprocess) -> list[np.ndarray] | None:
         if not self.fits:

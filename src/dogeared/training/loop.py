@@ -217,9 +217,8 @@ def train(
                 look_at(begun.pop(0), measures=measures and not begun)
             stopping = _any(accelerator, request.came)
             if measures or stopping or time.monotonic() - saved_at >= settings.save_every_seconds:
-                for step in begun:
-                    look_at(step, measures=False)
-                begun.clear()
+                while begun:
+                    look_at(begun.pop(0), measures=False)
                 save()
                 saved_at = time.monotonic()
             if stopping:
