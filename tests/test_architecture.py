@@ -75,6 +75,7 @@ LAYERS: dict[str, list[str]] = {
         "cheap_dropout",
         "feed_forward",
         "attention",
+        "joint_projections",
         "token_memory",
         "pairs",
         "batching",

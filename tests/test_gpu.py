@@ -35,22 +35,23 @@ FEW = [PASSAGES[:2], PASSAGES[2:3], PASSAGES[1:]]
 
 
 @pytest.mark.parametrize("length", [8, 13])
-@pytest.mark.parametrize("masked", [None, "where", "added"])
+@pytest.mark.parametrize("masked", [None, "where", "added", "later"])
 def test_attention_with_a_bias_is_that_of_a_loop_and_so_are_its_gradients(length, masked):
     torch.manual_seed(0)
     inputs = [torch.randn(2, 3, length, 8) for _ in range(3)] + [torch.randn(1, 3, length, length)]
     where = (torch.arange(length) < torch.tensor([length, 5])[:, None])[:, None, None].expand(2, 1, length, length)
     added = torch.zeros(where.shape).masked_fill(~where, torch.finfo(torch.float32).min)
-    mask = {None: None, "where": where, "added": added}[masked]
+    mask = {"where": where, "added": added}.get(masked)  # what comes later is seen by no mask
+    hidden = {None: torch.zeros(()), "later": torch.full((length, length), -torch.inf).triu(1)}.get(masked, added)
 
     def run(fast: bool) -> list[torch.Tensor]:
         query, key, value, bias = leaves = [one.clone().requires_grad_() for one in inputs]
         if fast:
             module = nn.Identity()
-            module.is_causal = False
+            module.is_causal = masked == "later"
             attended, _ = attention._attend_on_gpu(module, query, key, value, mask, bias, scaling=0.25)
         else:
-            scores = query @ key.transpose(-1, -2) * 0.25 + bias + (0 if mask is None else added)
+            scores = query @ key.transpose(-1, -2) * 0.25 + bias + hidden
             attended = (scores.softmax(-1) @ value).transpose(1, 2)
         (attended * torch.linspace(-1, 1, 8)).sum().backward()
         return [attended.detach(), *(leaf.grad for leaf in leaves)]
@@ -65,9 +66,21 @@ def test_mask_and_bias_are_put_together_once_with_rows_in_steps_of_eight():
     assert first is second
     assert first.shape == (3, 2, 13, 13)
     assert first.stride() == (2 * 13 * 16, 13 * 16, 16, 1)
-    assert attention._together(None, bias, for_gpu=torch.float32).stride()[2:] == (16, 1)
+    for looks_back in (False, True):
+        alone, again = (attention._together(None, bias, for_gpu=torch.float32, looks_back=looks_back) for _ in range(2))
+        assert alone is again
+        assert alone.stride()[2:] == (16, 1)
+        assert (alone[..., 3, 4] < -1e30).all() == looks_back
+    del where, first, second
+    assert attention._together(None, bias, for_gpu=torch.float32) is not again
     del bias
-    assert attention._last_mask is None
+    assert attention._last is None
+
+
+def test_a_bias_that_is_a_mask_already_does_not_keep_itself():
+    bias = torch.randn(1, 2, 8, 8)
+    assert attention._together(None, bias, for_gpu=torch.float32) is bias
+    assert attention._last is None
 
 
 def test_a_rectified_product_is_that_of_two_steps():

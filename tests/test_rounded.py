@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
-from dogeared.rounded import call_rounded, round_between, rounded_weights
+from dogeared.rounded import _StandIns, call_rounded, round_between, rounded_weights
 
 TEXTS = ["who was born in the north ?", "which house did she build in the year of her birth ? " * 3] * 6
 
@@ -70,4 +70,45 @@ def test_without_autocast_there_is_nothing_to_use(encoder):
     assert encoder.rounded_weights() == {}
     linear = nn.Linear(2, 2)
     values = torch.randn(3, 2)
-    torch.testing.assert_close(call_rounded(linear, {}, values), linear(values), rtol=0, atol=0)
+    torch.testing.assert_close(call_rounded(linear, rounded_weights(linear), values), linear(values), rtol=0, atol=0)
+
+
+def test_a_weight_that_stands_in_two_places_is_replaced_in_both_and_put_back():
+    first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.Tanh(), second)
+    weight = first.weight
+    with torch.autocast("cpu", torch.bfloat16):
+        images = rounded_weights(model)
+        assert len(images) == 1
+        with pytest.raises(ZeroDivisionError), images.in_place_of_weights():
+            assert first.weight is second.weight
+            assert first.weight.dtype == torch.bfloat16
+            raise ZeroDivisionError
+        assert first.weight is second.weight is weight
+        call_rounded(model, images, torch.ones(1, 2)).sum().backward()
+    assert weight.grad.dtype == torch.float32
+    rounded = weight.grad.clone()
+    weight.grad = None
+    model(torch.ones(1, 2)).sum().backward()
+    torch.testing.assert_close(rounded, weight.grad, rtol=2e-2, atol=2e-2)
+
+
+def test_all_at_once_weights_get_the_gradients_that_each_gets_alone_and_none_where_it_is_not_called_for():
+    """As on a GPU, where one step back hands out all."""
+    weights = [torch.randn(3, 3, requires_grad=True) for _ in range(3)]
+    images = [weight.detach().bfloat16() for weight in weights]
+    expected = []
+    for at_once in (False, True):
+        if at_once:
+            standing = _StandIns.apply(*weights, *images)
+        else:
+            standing = [_StandIns.apply(weight, image)[0] for weight, image in zip(weights, images, strict=True)]
+        (standing[0] @ standing[2]).float().square().sum().backward()
+        if at_once:
+            for weight, gradient in zip(weights, expected, strict=True):
+                assert gradient is weight.grad is None or torch.equal(weight.grad, gradient)
+        expected = [weight.grad for weight in weights]
+        for weight in weights:
+            weight.grad = None
+    assert [gradient is None for gradient in expected] == [False, True, False]

@@ -25,6 +25,7 @@ REACHED = {
 }
 """Where an aim is not met yet: what was reached is not to be lost."""
 TIMES_FLOOR = {"score_bf16": 2.0}
+UTILISATION = {"gpu_score": 0.5, "gpu_train": 0.4}  # of the GPU's rate of matrix products
 NOISE = 0.03  # relative: two measurements on one quiet machine differ by as much
 
 ALL_PASSAGES = "645190"
@@ -44,6 +45,11 @@ def test_steps_are_as_much_faster_than_the_textbook_as_aimed_at_or_reached(row, 
 @pytest.mark.parametrize("row", TIMES_FLOOR)
 def test_steps_are_as_near_to_the_floor_as_aimed_at(row):
     assert stored("latest.json")[row]["ratio_to_floor"] <= TIMES_FLOOR[row] * (1 + NOISE)
+
+
+@pytest.mark.parametrize("row", UTILISATION)
+def test_a_gpu_is_used_as_much_as_aimed_at(row):
+    assert stored("latest.json")[row]["figures"]["utilisation"] >= UTILISATION[row] * (1 - NOISE)
 
 
 def test_ratios_are_those_of_the_seconds_beside_them():

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import mkdtemp
@@ -40,7 +39,6 @@ _PASSAGES, _TOKENS = 100, 250
 _QUESTIONS = 8  # that there are; more are the same over and over
 _SCORED, _STEPS, _ENCODED = (40, 160), (4, 12), (3, 13)  # few and many questions, steps, thousands of passages
 _OF_A_STEP = 4
-_LARGE_CHUNK = 131_072  # tokens that a student encodes at once, eight times as many as unless told
 _STUDENT_QUESTIONS, _STUDENT_PASSAGES, _STUDENT_STEPS = 64, 20, (4, 24)  # of a step, of a question, few and many
 _DROPOUTS = {"gpu_train": 0.0, "gpu_train_dropout": 0.1}  # the latter is T5's own
 _SIZE = 8192  # of the matrices whose product is the rate
@@ -72,11 +70,7 @@ def measure(options: Options) -> dict[str, Row]:
     if (options.data / "wiki_en" / "passages.jsonl").is_file():
         rows |= {
             name: of_student(options)
-            for name, of_student in (
-                ("gpu_student", _student),
-                ("gpu_encode", _encode),
-                ("gpu_encode_large_chunks", partial(_encode, settings=EncodingSettings(chunk_tokens=_LARGE_CHUNK))),
-            )
+            for name, of_student in (("gpu_student", _student), ("gpu_encode", _encode))
             if options.wants(name)
         }
     return rows
@@ -165,7 +159,7 @@ def _student(options: Options) -> Row:
     )
 
 
-def _encode(options: Options, settings: EncodingSettings | None = None) -> Row:
+def _encode(options: Options) -> Row:
     passages = list(islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), 1_000 * _ENCODED[1]))
     corpora = {
         count: build_corpus(passages[: 1_000 * count], Path(mkdtemp(dir=options.scratch)) / "corpus")
@@ -179,7 +173,7 @@ def _encode(options: Options, settings: EncodingSettings | None = None) -> Row:
     def encode(thousands: int) -> None:
         folder = options.scratch / "vectors"
         folder.mkdir()
-        encode_corpus(encoder, corpora[thousands], folder, settings or EncodingSettings())
+        encode_corpus(encoder, corpora[thousands], folder, EncodingSettings())
         shutil.rmtree(folder)
 
     flops = encoder_flops(minilm(), lengths)

@@ -15,10 +15,10 @@ attention itself takes 0.03), and texts of all lengths have ever other shapes. O
 Not here: what is attended to (``reader/cross_attention.py`` records it).
 """
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -30,9 +30,10 @@ from transformers.masking_utils import sdpa_mask
 
 from dogeared.cheap_dropout import Drop
 
-__all__ = ["attend", "attending_by", "use_fast_attention"]
+__all__ = ["attend", "attending_by", "attends_fast", "use_fast_attention"]
 
-_NAME = "dogeared_sdpa"
+_OURS = "dogeared_"
+_NAME = f"{_OURS}sdpa"
 _WIDE_HEAD = 64
 """From so many numbers a head on, matrix products go back faster than the kernel: 32 against 50 ms for 21 texts of 128
 tokens and 12 heads; with 32 numbers a head and 192 tokens they are as fast, and less exact."""
@@ -54,25 +55,38 @@ def use_fast_attention(model: nn.Module) -> None:
             config._attn_implementation = _NAME
 
 
+def attends_fast(config: PreTrainedConfig) -> bool:
+    """Tell whether what has this configuration attends by :func:`attend`, or by something that comes down to it."""
+    return str(config._attn_implementation).startswith(_OURS)
+
+
 @contextmanager
 def attending_by(model: PreTrainedModel, name: str, function: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
     """Let all parts of a model attend by a function of the library's shape for the time of the block.
 
     Args:
         model: Switched in place, so one thread at a time may use it.
-        name: Under which the library shall know the function.
+        name: Under which the library shall know the function; begins as the package is called.
         function: Takes what :func:`attend` takes.
     """
     _register(name, function)
-    parts = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
-    before = [config._attn_implementation for config in parts]
+    if model not in _configs:
+        of_parts = (part.config for part in model.modules() if isinstance(part, PreTrainedModel))
+        _configs[model] = [*{id(config): config for config in of_parts}.values()]
+    configs = _configs[model]
+    before = [config._attn_implementation for config in configs]
     try:
-        model.set_attn_implementation(name)
+        for config in configs:
+            config._attn_implementation = name
         yield
     finally:
         # From the whole to its parts: setting the whole's sets all.
-        for config, implementation in zip(parts, before, strict=True):
+        for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
+
+
+_configs: WeakKeyDictionary[PreTrainedModel, list[PreTrainedConfig]] = WeakKeyDictionary()
+"""Of a model and its parts; to walk through all modules takes as long as a layer of a GPU."""
 
 
 def _register(name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
@@ -106,7 +120,7 @@ def attend(
     rest = {"position_bias": position_bias, **kwargs}
     if query.device.type == "cuda":
         return _attend_on_gpu(module, query, key, value, attention_mask, position_bias, **kwargs)
-    if query.device.type != "cpu" or _is_special(module, query, attention_mask, kwargs):
+    if query.device.type != "cpu" or _looks_back(module, query, attention_mask, kwargs) or _is_special(module, kwargs):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
     scaling = query.shape[-1] ** -0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
     with torch.autocast("cpu", enabled=False):
@@ -129,18 +143,23 @@ def attend(
 def _attend_on_gpu(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, **rest: Any
 ) -> tuple[Tensor, None]:
-    if bias is not None and not _is_special(module, query, mask, rest):
-        mask, bias = _together(mask, bias, for_gpu=query.dtype), None
+    if bias is not None and not _is_special(module, rest):
+        mask = _together(mask, bias, for_gpu=query.dtype, looks_back=_looks_back(module, query, mask, rest))
+        bias = None
     with sdpa_kernel(_ON_GPU):
         return sdpa_attention_forward(module, query, key, value, mask, position_bias=bias, **rest)
 
 
-def _is_special(module: nn.Module, query: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
-    """Tell whether there is more to it than a mask and a bias, such as a missing mask that means not to look ahead."""
+def _looks_back(module: nn.Module, query: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
+    """Tell whether a missing mask means not to look ahead."""
     is_causal = options.get("is_causal")
     is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    looks_back = is_causal and mask is None and query.shape[2] > 1
-    return bool(looks_back or getattr(module, "num_key_value_groups", 1) > 1 or options.get("cache") is not None)
+    return bool(is_causal and mask is None and query.shape[2] > 1)
+
+
+def _is_special(module: nn.Module, options: dict[str, Any]) -> bool:
+    """Tell whether there is more to it than a mask and a bias."""
+    return getattr(module, "num_key_value_groups", 1) > 1 or options.get("cache") is not None
 
 
 def _additive(mask: Tensor | None, query: Tensor) -> Tensor | None:
@@ -241,12 +260,25 @@ def _in_one_piece(part: Tensor) -> Tensor:
     return part.contiguous().flatten(0, 1)
 
 
-_last_mask: tuple[weakref.ref[Tensor], weakref.ref[Tensor], Tensor] | None = None
-"""The mask and the bias that were put together last, and what came of it; gone when the bias is."""
+class _Together(NamedTuple):
+    """A mask and a bias that were put together, and what came of it."""
+
+    mask: "ref[Tensor] | None"
+    bias: "ref[Tensor]"
+    looks_back: bool
+    made: Tensor
+
+
+_last: _Together | None = None
+"""Gone when the bias is."""
 
 
 def _together(
-    attention_mask: Tensor | None, position_bias: Tensor | None, *, for_gpu: torch.dtype | None = None
+    attention_mask: Tensor | None,
+    position_bias: Tensor | None,
+    *,
+    for_gpu: torch.dtype | None = None,
+    looks_back: bool = False,
 ) -> Tensor | None:
     """Return one mask that says both; the layers of a model ask for the same one after the other.
 
@@ -254,24 +286,35 @@ def _together(
         attention_mask: Where to attend, or what to add to scores.
         position_bias: To add to scores.
         for_gpu: The precision of what attends on a GPU, whose kernels give a bias its gradient themselves.
+        looks_back: Whether nobody attends to what comes later, though no mask says so; on a GPU only.
     """
-    global _last_mask
+    global _last
     if position_bias is None:
         return attention_mask
-    if attention_mask is None:
-        return position_bias.detach() if for_gpu is None else _in_steps_of_eight(position_bias.to(for_gpu))
-    if (last := _last_mask) is not None and last[0]() is attention_mask and last[1]() is position_bias:
-        return last[2]
+    if attention_mask is None and for_gpu is None:
+        return position_bias.detach()
+    if (last := _last) is not None and last.bias() is position_bias and last.looks_back == looks_back:
+        of_mask = None if last.mask is None else last.mask()
+        if of_mask is attention_mask and (last.mask is None) == (attention_mask is None):  # and not gone
+            return last.made
     # The kernel would lay a bias whose heads lie innermost (T5's) out anew in every layer.
-    bias = position_bias.detach().contiguous() if for_gpu is None else position_bias.to(for_gpu)
-    if attention_mask.dtype == torch.bool:
-        made = torch.where(attention_mask, bias, torch.finfo(bias.dtype).min)
-    else:
+    made = bias = position_bias.detach().contiguous() if for_gpu is None else position_bias.to(for_gpu)
+    if looks_back:
+        made = torch.where(torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril(), bias, _least(bias))
+    elif attention_mask is not None and attention_mask.dtype == torch.bool:
+        made = torch.where(attention_mask, bias, _least(bias))
+    elif attention_mask is not None:
         made = bias + attention_mask.to(bias.dtype)
     if for_gpu is not None:
         made = _in_steps_of_eight(made)
-    _last_mask = (weakref.ref(attention_mask), weakref.ref(position_bias, _forget), made)
+    if made is not position_bias:  # or it would keep itself
+        of_mask = None if attention_mask is None else ref(attention_mask)
+        _last = _Together(of_mask, ref(position_bias, _forget), looks_back, made)
     return made
+
+
+def _least(bias: Tensor) -> float:
+    return torch.finfo(bias.dtype).min
 
 
 def _in_steps_of_eight(mask: Tensor) -> Tensor:
@@ -280,6 +323,7 @@ def _in_steps_of_eight(mask: Tensor) -> Tensor:
     return F.pad(mask, (0, -width % 8))[..., :width] if width % 8 else mask.contiguous()
 
 
-def _forget(_: weakref.ref[Tensor]) -> None:
-    global _last_mask
-    _last_mask = None
+def _forget(bias: "ref[Tensor]") -> None:
+    global _last
+    if _last is not None and _last.bias is bias:
+        _last = None

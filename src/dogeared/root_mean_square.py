@@ -20,6 +20,7 @@ from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from dogeared.compute import autocasts_to_bfloat16
+from dogeared.rounded import Images
 
 __all__ = ["fold_norms", "use_fast_norms"]
 
@@ -44,7 +45,7 @@ class _FastMT5LayerNorm(MT5LayerNorm):
 _FAST: dict[type[nn.Module], type[nn.Module]] = {T5LayerNorm: _FastT5LayerNorm, MT5LayerNorm: _FastMT5LayerNorm}
 
 
-def fold_norms(model: nn.Module, images: dict[str, Tensor]) -> None:
+def fold_norms(model: nn.Module, images: Images) -> None:
     """Multiply the weights of norms into those of the products behind them, on a CPU, in images of them.
 
     Args:

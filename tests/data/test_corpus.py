@@ -127,9 +127,15 @@ def test_passages_and_index_of_two_corpora_are_not_one_corpus(tmp_path):
         Corpus.open(tmp_path / "b")
 
 
-def test_other_arrow_file_is_not_taken_for_a_corpus(tmp_path):
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"id": ["a"], "body": ["b"]}),
+        pa.table({name: pa.array(["a"], pa.large_string()) for name in ("id", "title", "text")}),
+    ],
+)
+def test_other_arrow_file_is_not_taken_for_a_corpus(tmp_path, table):
     build_corpus(passages(3), tmp_path)
-    table = pa.table({"id": ["a"], "body": ["b"]})
     with pa.OSFile(str(tmp_path / "passages.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     with pytest.raises(ArtifactError, match="columns"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from dogeared.errors import ModelError
 from dogeared.reader import cross_attention
@@ -125,12 +125,18 @@ def test_all_is_as_before_after_an_exception(reader: FusionInDecoder):
 
 
 def test_all_is_as_before_when_switching_fails(reader: FusionInDecoder, monkeypatch: pytest.MonkeyPatch):
-    def refuse(self: PreTrainedModel, name: str) -> None:
-        raise ValueError(name)
+    before = implementations(reader.model)
+    setter = PreTrainedConfig._attn_implementation.fset
 
-    monkeypatch.setattr(PreTrainedModel, "set_attn_implementation", refuse)
+    def refuse(self: PreTrainedConfig, name: str) -> None:
+        if "recording" in name and self is reader.model.get_decoder().config:
+            raise ValueError(name)
+        setter(self, name)
+
+    monkeypatch.setattr(PreTrainedConfig, "_attn_implementation", PreTrainedConfig._attn_implementation.setter(refuse))
     with pytest.raises(ValueError, match="recording"), record_cross_attention(reader.model):
         pass
+    assert implementations(reader.model) == before
 
 
 def test_a_model_with_parts_attending_in_their_own_ways_gets_each_back(reader: FusionInDecoder):

@@ -140,6 +140,29 @@ def test_a_gpu_need_not_wait_for_a_whole_shard(device, most):
     assert dense._most_at_once(torch.device(device), settings) == most
 
 
+@pytest.mark.parametrize(
+    ("kind", "device", "times"), [("dense", "cpu", 1), ("dense", "meta", 8), ("sparse", "meta", 1)]
+)
+def test_a_gpu_is_given_larger_chunks_but_for_sparse_vectors(
+    kind, device, times, tiny_models, tiny_language_model, corpus, monkeypatch
+):
+    model = tiny_language_model if kind == "sparse" else tiny_models / "encoder"
+    encoder = DualEncoder.load(RetrieverSettings(model=str(model), vectors=kind, max_length_tokens=48)).to(device)
+    asked = []
+    make = encoder.passage_chunks
+    monkeypatch.setattr(
+        encoder,
+        "passage_chunks",
+        lambda passages, max_chunk_tokens: asked.append(max_chunk_tokens) or make(passages, max_chunk_tokens=64),
+    )
+    settings = EncodingSettings(chunk_tokens=1_000)
+    for rows, chunks in dense._tokenized_shards(encoder, corpus, [range(len(corpus))], settings):
+        made = [*chunks]
+        assert sorted(row for chunk in made for row in chunk.rows.tolist()) == list(rows)
+        assert {chunk.features["input_ids"].device.type for chunk in made} == {device}
+    assert asked == [1_000 * times]
+
+
 def test_retrieval_is_numpys(encoder, corpus, tmp_path):
     vectors = encoded(encoder, corpus, tmp_path / "a")
     retriever = DenseRetriever(encoder, ExactIndex(vectors), corpus, name="student", precision="fp32")

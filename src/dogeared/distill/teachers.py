@@ -11,7 +11,7 @@ Source: Izacard and Grave 2021, section 3.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -31,6 +31,7 @@ from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.reader.fid import FusedStates, FusionInDecoder
 from dogeared.reader.text_tokens import text_tokens
 from dogeared.records import PassageRelevance, Question
+from dogeared.rounded import Images
 
 __all__ = ["CrossAttention", "Teacher", "fused_relevance", "judge_where", "nothing_said", "written_labels"]
 
@@ -113,7 +114,7 @@ class CrossAttention:
         batch: ReaderBatch,
         *,
         counted: Bool[torch.Tensor, "batch length"] | None = None,
-        weights: Mapping[str, torch.Tensor] | None = None,
+        weights: Images | None = None,
     ) -> Float[torch.Tensor, "batch passages"]:
         """Return the relevance of the passages of one batch, one row a question, minus infinity where there is none.
 
@@ -129,7 +130,7 @@ class CrossAttention:
         self,
         batch: ReaderBatch,
         counted: Bool[torch.Tensor, "batch length"] | None,
-        weights: Mapping[str, torch.Tensor] | None,
+        weights: Images | None,
         *,
         most: int,
     ) -> Float[torch.Tensor, "batch passages"]:

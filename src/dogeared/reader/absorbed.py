@@ -13,6 +13,7 @@ Not here: what the scores are recorded for (``cross_attention.py``).
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,8 +59,16 @@ class _LeftOut(nn.Module):
 
 
 def cross_attention_modules(model: nn.Module) -> list[nn.Module]:
-    """Find them by name, in the order of the layers; none in a model without a decoder that this package knows."""
-    return [module for name, module in model.named_modules() if name.endswith(CROSS_ATTENTION)]
+    """Find them by name, in the order of the layers; none in a model without a decoder that this package knows.
+
+    They are looked for once, and a model is not to be given others later.
+    """
+    if model not in _modules:
+        _modules[model] = [ref(module) for name, module in model.named_modules() if name.endswith(CROSS_ATTENTION)]
+    return [module for one in _modules[model] if (module := one()) is not None]
+
+
+_modules: WeakKeyDictionary[nn.Module, list["ref[nn.Module]"]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -90,14 +99,14 @@ def without_logits(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def _leaving_out(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
     """Put something that computes nothing in the place of projections, by their owners and names."""
-    kept = [(module, name, getattr(module, name)) for module, name in places]
+    kept = [(module._modules, name, getattr(module, name)) for module, name in places]
     try:
-        for module, name, projection in kept:
-            setattr(module, name, _LeftOut(projection))
+        for modules, name, projection in kept:
+            modules[name] = _LeftOut(projection)
         yield
     finally:
-        for module, name, projection in kept:
-            setattr(module, name, projection)
+        for modules, name, projection in kept:
+            modules[name] = projection
 
 
 @contextmanager
@@ -157,13 +166,16 @@ def attend_absorbed(
         asked = query.to(states.dtype)
         weight = key.projection.weight.to(states.dtype).view(heads, head_dim, -1)
         projected = torch.einsum("bhod,hde->bhoe", asked, weight).flatten(1, 2)
-        # The long matrix on the left, and in one piece for the softmax: the other way round takes twice the time.
-        scores = (states @ projected.transpose(1, 2).contiguous()).transpose(1, 2).contiguous().float()
+        if states.device.type == "cpu":
+            # The long matrix on the left, and in one piece for the softmax: the other way round takes twice the time.
+            scores = (states @ projected.transpose(1, 2).contiguous()).transpose(1, 2).contiguous().float()
+        else:
+            scores = (projected @ states.transpose(1, 2)).float()
         scores = scores.unflatten(1, (heads, output))
         if key.projection.bias is not None:
             of_bias = asked.float() * key.projection.bias.float().view(heads, 1, head_dim)
             scores = scores + of_bias.sum(dim=-1, keepdim=True)
-        scores = scores * scale
+        scores = scores if scale == 1 else scores * scale
         masked = scores if mask is None else scores.masked_fill(~mask[:, :, :1], -torch.inf)
         share = masked.softmax(dim=-1).to(states.dtype)
         if dropout:

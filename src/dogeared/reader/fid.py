@@ -13,7 +13,7 @@ EACL 2021.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -41,11 +41,12 @@ from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, TokenChunk
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.feed_forward import use_fast_feed_forward
+from dogeared.joint_projections import use_joint_projections
 from dogeared.models import forget_last_call, resolve_model
 from dogeared.reader.absorbed import making_few_keys, without_logits
 from dogeared.records import Passage
 from dogeared.root_mean_square import fold_norms, use_fast_norms
-from dogeared.rounded import call_rounded, round_between, rounded_weights
+from dogeared.rounded import Images, call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
 __all__ = ["FusedStates", "FusionInDecoder", "ReaderSettings", "set_special_tokens", "special_tokens"]
@@ -115,6 +116,7 @@ class FusionInDecoder(nn.Module):
         self.settings = settings or ReaderSettings()
         self.encodes_twice = False
         use_fast_attention(model)
+        use_joint_projections(model)
         use_fast_norms(model)
         use_fast_feed_forward(model)
         use_cheap_dropout(model)
@@ -194,7 +196,7 @@ class FusionInDecoder(nn.Module):
             max_chunk_tokens=chunk_tokens // 4 if self.encodes_twice else chunk_tokens,
         ).to(device or self.device)
 
-    def rounded_weights(self) -> dict[str, Tensor]:
+    def rounded_weights(self) -> Images:
         """Return what ``fuse`` may use for many batches without gradients; nothing without autocast to bfloat16."""
         with torch.no_grad():
             encoder = self.model.get_encoder()
@@ -202,7 +204,7 @@ class FusionInDecoder(nn.Module):
             fold_norms(encoder, images)
         return images
 
-    def fuse(self, batch: ReaderBatch, weights: Mapping[str, Tensor] | None = None) -> FusedStates:
+    def fuse(self, batch: ReaderBatch, weights: Images | None = None) -> FusedStates:
         """Encode every pair apart and lay the states of each question one after the other.
 
         Args:
@@ -300,7 +302,7 @@ class FusionInDecoder(nn.Module):
 
 def _encode(
     encoder: nn.Module,
-    weights: Mapping[str, Tensor],
+    weights: Images,
     token_ids: Int[Tensor, "rows length"],
     mask: Tensor | None,
 ) -> Float[Tensor, "rows length dim"]:

@@ -50,15 +50,17 @@ from dogeared.retrieval.encoder_models import (
 from dogeared.retrieval.feature_chunks import FeatureChunk, feature_chunks
 from dogeared.retrieval.late_interaction import cat_texts, max_similarity, max_similarity_to_all
 from dogeared.retrieval.older_tools import write_for_older_tools
-from dogeared.rounded import call_rounded, round_between, rounded_weights
+from dogeared.rounded import Images, call_rounded, round_between, rounded_weights
 from dogeared.settings import Settings
 
 __all__ = ["DualEncoder", "FeatureChunk", "RetrieverSettings"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 32_768, 4_096
-"""Texts of a chunk are padded to its longest; what so few tokens leave behind stays in a CPU's cache."""
+_CHUNK_TOKENS, _SPARSE_CHUNK_TOKENS, _CHUNK_TOKENS_ON_CPU = 131_072, 32_768, 4_096
+"""Texts of a chunk are padded to its longest. A GPU computes few large chunks faster than it can be told of many small
+ones; where each token has a number a word of the vocabulary, memory would not hold them. What few tokens leave behind
+stays in a CPU's cache."""
 _OWN_FILE = "dogeared.json"
 _PLAIN_PROMPTS: Mapping[str, str | None] = {"query": "question: ", "document": "title: "}
 _PLAIN_TEMPLATE = "{title} context: {text}"
@@ -215,15 +217,15 @@ class DualEncoder(nn.Module):
         return feature_chunks(self.model, texts, task="document", max_chunk_tokens=size, remembers=remembers)
 
     def _chunk_tokens(self, asked: int | None) -> int:
-        return asked or (_CHUNK_TOKENS_ON_CPU if self.device.type == "cpu" else _CHUNK_TOKENS)
+        if asked or self.device.type == "cpu":
+            return asked or _CHUNK_TOKENS_ON_CPU
+        return _SPARSE_CHUNK_TOKENS if self.is_sparse else _CHUNK_TOKENS
 
-    def rounded_weights(self) -> dict[str, Tensor]:
+    def rounded_weights(self) -> Images:
         """Return what ``encode`` may use for many chunks; nothing unless autocast to bfloat16 is on."""
         return rounded_weights(self.model)
 
-    def encode(
-        self, features: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None
-    ) -> Float[Tensor, "rows ..."]:
+    def encode(self, features: Mapping[str, Any], weights: Images | None = None) -> Float[Tensor, "rows ..."]:
         """Encode the texts of one chunk, in its order.
 
         Args:
@@ -235,9 +237,9 @@ class DualEncoder(nn.Module):
             such that their similarities are summed, whichever the model wants.
         """
         if not self.is_multi:
-            return call_rounded(self.model, weights or {}, dict(features))["sentence_embedding"]
+            return call_rounded(self.model, weights, dict(features))["sentence_embedding"]
         inputs = {name: value for name, value in features.items() if name != "task"}
-        made = call_rounded(self.model, weights or {}, inputs, task=features["task"])
+        made = call_rounded(self.model, weights, inputs, task=features["task"])
         counted = made["attention_mask"].bool()[:, :, None]
         vectors = made["token_embeddings"].masked_fill(~counted, 0.0)
         if features["task"] == "query" and averages_tokens(self.model):

@@ -82,7 +82,7 @@ class PlainInputs:
     def features(self, rows: Sequence[np.ndarray], width: int) -> dict[str, Any]:
         """Return the model's inputs of some texts, padded to a width that none exceeds."""
         ids, is_real = padded(rows, width=width, pad_token_id=self.padding)
-        others = {name: is_real * number for name, number in self.constants.items()}
+        others = {name: is_real.long() if number == 1 else is_real * number for name, number in self.constants.items()}
         return {"input_ids": ids, **others, **self.of_all}
 
     def _made(self, texts: Sequence[str], preprocess: Preprocess) -> list[np.ndarray] | None:

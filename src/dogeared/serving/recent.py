@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dogeared.reader.fid import FusedStates, FusionInDecoder
 from dogeared.records import Passage
+from dogeared.rounded import Images
 
 __all__ = ["RecentStates"]
 
@@ -33,7 +34,7 @@ class RecentStates:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._states: OrderedDict[_Key, Float[Tensor, "length dim"]] = OrderedDict()
-        self._weights: dict[str, Tensor] | None = None
+        self._weights: Images | None = None
 
     def fuse(
         self, reader: FusionInDecoder, questions: Sequence[str], passages: Sequence[Sequence[Passage]]

@@ -167,13 +167,16 @@ def train(
         if accelerator.is_main_process:
             save_checkpoint(folder, model=model, optimizer=plain_optimizer, state=state, settings=dumped)
 
+    def share_of_step(step: int) -> _Share:
+        return _share(accelerator, batches_of_step(step), settings)
+
     begun: list[_Step] = []
     next_step, saved_at = state.step, time.monotonic()
     with (
         finish_first() as request,
         bar(name, total=settings.steps, unit="steps", done=state.step) as progress,
         open_curve(folder, done=state.step, settings=dumped, is_main=accelerator.is_main_process) as curve,
-        Ahead(batches_of_step, in_thread=accelerator.device.type != "cpu") as making,
+        Ahead(share_of_step, in_thread=accelerator.device.type != "cpu") as making,
     ):
 
         def look_at(step: _Step, *, measures: bool) -> None:
@@ -201,14 +204,15 @@ def train(
                 making.settle()
                 assert evaluate is not None
                 values["dev"] = _measure(accelerator, model, evaluate, state, folder)
+                model.train()
             if curve is not None:
                 curve.add(state.step, values)
 
+        model.train()
         while next_step < settings.steps:
-            model.train()
             with explain_exhaustion(f"{name}: step {next_step + 1}", advice=LESS_MEMORY):
-                batches = making.take(next_step, then=next_step + 1 if next_step + 1 < settings.steps else None)
-                begun.append(_step(accelerator, prepared, optimizer, scaler, batches, settings, next_step, seed))
+                share = making.take(next_step, then=next_step + 1 if next_step + 1 < settings.steps else None)
+                begun.append(_step(accelerator, prepared, optimizer, scaler, share, settings, next_step, seed))
             held_at_first = held_at_first or held_mb()
             next_step += 1
             measures = evaluate is not None and _is_due(next_step, settings)
@@ -266,6 +270,36 @@ def seed_of(*parts: Any) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Share:
+    """What one process has of a step.
+
+    Attributes:
+        batches: Its own, on its device.
+        places: Which of the step's batches these are.
+        weight: Of all batches of the step.
+    """
+
+    batches: Sequence[StepBatch]
+    places: range
+    weight: int
+
+
+def _share(accelerator: Accelerator, batches: Sequence[StepBatch], settings: LoopSettings) -> _Share:
+    """Choose what is this process's own, and begin to move it; on a GPU in the thread that made it."""
+    if len(batches) < accelerator.num_processes:
+        raise TrainingError(
+            f"expected a batch for each of {accelerator.num_processes} processes, got {len(batches)} in a step; lower "
+            f"questions_per_batch ({settings.questions_per_batch}; 0 makes one batch), or run fewer processes"
+        )
+    places = range(accelerator.process_index, len(batches), accelerator.num_processes)
+    return _Share(
+        batches=[batches[place].to(accelerator.device) for place in places],
+        places=places,
+        weight=sum(batch.weight for batch in batches),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Step:
     """A step that has begun, and may not be computed yet.
 
@@ -273,7 +307,7 @@ class _Step:
         number: Counted from 0.
         loss: The mean over everything in the step, of all processes.
         length: Of the gradient, before it was cut.
-        shares: What each batch of this process has of the loss.
+        losses: What each batch of this process has of it.
         places: Which batches of the step these are.
         may_overflow: Whether gradients are scaled, and could be scaled less.
     """
@@ -281,7 +315,7 @@ class _Step:
     number: int
     loss: Arriving
     length: Arriving
-    shares: Sequence[torch.Tensor]
+    losses: Sequence[torch.Tensor]
     places: range
     may_overflow: bool
 
@@ -299,7 +333,7 @@ class _Step:
         loss = float(self.loss.take())
         if self.is_finite() or (self.may_overflow and math.isfinite(loss)):
             return loss, None, self.is_finite()
-        bad = (place for place, share in zip(self.places, self.shares, strict=True) if not math.isfinite(share))
+        bad = (place for place, loss in zip(self.places, self.losses, strict=True) if not math.isfinite(loss))
         return float(self.length.take()), next(bad, None), False
 
 
@@ -317,41 +351,34 @@ def _step(
     model: nn.Module,
     optimizer: Any,
     scaler: torch.amp.GradScaler,
-    batches: Sequence[StepBatch],
+    share: _Share,
     settings: LoopSettings,
     step: int,
     seed: int,
 ) -> _Step:
     """Begin one optimizer update. Where its gradient is looked at and is not finite, there is none."""
-    if len(batches) < accelerator.num_processes:
-        raise TrainingError(
-            f"expected a batch for each of {accelerator.num_processes} processes, got {len(batches)} in a step; lower "
-            f"questions_per_batch ({settings.questions_per_batch}; 0 makes one batch), or run fewer processes"
-        )
     torch.manual_seed(seed_of(seed, "step", step, accelerator.process_index))
     factor = _rate_factor(settings, step)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor * group["pace"]
-    total_weight = sum(batch.weight for batch in batches)
-    mine = batches[accelerator.process_index :: accelerator.num_processes]
-    shares: list[torch.Tensor] = []
-    for number, batch in enumerate(mine):
-        is_last = number == len(mine) - 1
+    losses: list[torch.Tensor] = []
+    for number, batch in enumerate(share.batches):
+        is_last = number == len(share.batches) - 1
         with nullcontext() if is_last else accelerator.no_sync(model):
             with autocast(settings.precision, accelerator.device):
-                share = model(batch.to(accelerator.device)) * (batch.weight / total_weight)
+                loss = model(batch) * (batch.weight / share.weight)
             # Processes average their gradients; times their number that is the sum over all batches of the step.
-            accelerator.backward(scaler.scale(share * accelerator.num_processes))
-        shares.append(share.detach())
+            accelerator.backward(scaler.scale(loss * accelerator.num_processes))
+        losses.append(loss.detach())
     scaler.unscale_(optimizer)
     length = accelerator.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
     assert length is not None
     done = _Step(
         number=step,
-        loss=Arriving(_sum(accelerator, torch.stack(shares).sum())),
+        loss=Arriving(_sum(accelerator, torch.stack(losses).sum())),
         length=Arriving(length),
-        shares=shares,
-        places=range(accelerator.process_index, len(batches), accelerator.num_processes),
+        losses=losses,
+        places=share.places,
         may_overflow=scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE,
     )
     if _is_looked_at_later(accelerator, scaler) or done.is_finite():
