@@ -23,9 +23,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/dogeared demo --out runs/demo
 
-# By files: what the tests of a file share is made once.
+# By files, as what the tests of a file share is made once; in their order (tests/conftest.py), not by how many tests each has.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed $(NAMES)

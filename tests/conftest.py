@@ -16,6 +16,17 @@ from dogeared import progress
 # Models as small as these lose more by sharing their work among threads than they win.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+_LONG = ("whole", "test_speed")  # folders and modules whose tests take many seconds each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first: at the end, one process would work on it while the others have nothing left to do."""
+    here = Path(__file__).parent
+    items.sort(
+        key=lambda item: not str(item.path.relative_to(here)).startswith(_LONG) if here in item.path.parents else 1
+    )
+
+
 TINY_OVERRIDES = (
     "num_passages=8",
     "reader.num_passages=4",
