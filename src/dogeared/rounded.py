@@ -44,14 +44,14 @@ class Images(dict[str, Tensor]):
     Where each belongs is looked up once, not at every call: for a small encoder on a GPU that is a tenth of a call.
 
     Args:
-        model: Its weights may change, its modules may not.
+        model: Its weights may change, its modules may not; None where there shall be no images.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module | None = None) -> None:
         super().__init__()
         places: dict[int, list[tuple[dict[str, Any], str]]] = {}
         self._places: dict[str, list[tuple[dict[str, Any], str]]] = {}
-        for name, part in model.named_modules():
+        for name, part in () if model is None else model.named_modules():
             for kind, weight in part._parameters.items():
                 if weight is not None:  # one weight may stand in several places, and have a name in each
                     of_weight = places.setdefault(id(weight), [])
@@ -82,9 +82,9 @@ def rounded_weights(model: nn.Module) -> Images:
     They are images of the moment: an optimizer's step makes them stale.
     """
     device = next(model.parameters()).device
-    images = Images(model)
     if not autocasts_to_bfloat16(device):
-        return images
+        return Images()
+    images = Images(model)
     kinds = (nn.Linear,) if device.type == "cpu" else (nn.Linear, _LayerNorm)
     seen: set[int] = set()
     for name, part in model.named_modules():

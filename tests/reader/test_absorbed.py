@@ -1,5 +1,6 @@
 """Attention without keys and values is attention with them."""
 
+import copy
 from contextlib import nullcontext
 
 import pytest
@@ -72,6 +73,28 @@ def test_all_is_as_before_after_an_exception(reader: FusionInDecoder):
     with pytest.raises(ZeroDivisionError), making_few_keys(reader.model):
         raise ZeroDivisionError
     assert torch.equal(reader.first_step(fused), before)
+
+
+def test_attention_over_the_zeros_that_stand_for_keys_is_an_error(reader: FusionInDecoder):
+    fused = reader.fuse(reader.batch(QUESTIONS, FOUND))
+    before = reader.first_step(fused)
+    # Nobody switches how the model attends, so the library would attend to zeros.
+    with pytest.raises(AssertionError, match="keys of zeros"), without_keys(cross_attention_modules(reader.model)):
+        reader.first_step(fused)
+    assert torch.equal(reader.first_step(fused), before)
+
+
+def test_modules_that_were_replaced_are_looked_for_again(reader: FusionInDecoder):
+    first = cross_attention_modules(reader.model)
+    for name, part in list(reader.model.named_modules()):
+        if part is first[0]:
+            reader.model.set_submodule(name, copy.deepcopy(part))
+    of_old = id(first[0])
+    del first, part
+    found = cross_attention_modules(reader.model)
+    assert [*map(id, found)] == [id(module) for module in reader.model.modules() if module in found]
+    assert of_old not in map(id, found)
+    assert len(found) == len(cross_attention_modules(copy.deepcopy(reader.model)))
 
 
 class _OneAttention(nn.Module):

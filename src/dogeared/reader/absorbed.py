@@ -61,11 +61,14 @@ class _LeftOut(nn.Module):
 def cross_attention_modules(model: nn.Module) -> list[nn.Module]:
     """Find them by name, in the order of the layers; none in a model without a decoder that this package knows.
 
-    They are looked for once, and a model is not to be given others later.
+    They are looked for once, and again where one is gone.
     """
-    if model not in _modules:
-        _modules[model] = [ref(module) for name, module in model.named_modules() if name.endswith(CROSS_ATTENTION)]
-    return [module for one in _modules[model] if (module := one()) is not None]
+    known = [one() for one in _modules.get(model, ())]
+    modules = [module for module in known if module is not None]
+    if not modules or len(modules) < len(known):
+        modules = [module for name, module in model.named_modules() if name.endswith(CROSS_ATTENTION)]
+        _modules[model] = [*map(ref, modules)]
+    return modules
 
 
 _modules: WeakKeyDictionary[nn.Module, list["ref[nn.Module]"]] = WeakKeyDictionary()
@@ -79,8 +82,9 @@ def without_keys(modules: Sequence[nn.Module]) -> Iterator[None]:
         modules: Changed in place, so one thread at a time may use their model. Their attention must be computed by
             :func:`attend_absorbed`.
     """
-    with _leaving_out([(module, name) for module in modules for name in _names(module)]):
+    with _leaving_out([(module, name) for module in modules for name in _names(module)]) as standing:
         yield
+        assert all(one.states is None for one in standing), "attention went by other ways, over keys of zeros"
 
 
 @contextmanager
@@ -97,13 +101,14 @@ def without_logits(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def _leaving_out(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
+def _leaving_out(places: Sequence[tuple[nn.Module, str]]) -> Iterator[list[_LeftOut]]:
     """Put something that computes nothing in the place of projections, by their owners and names."""
     kept = [(module._modules, name, getattr(module, name)) for module, name in places]
+    standing = [_LeftOut(projection) for _, _, projection in kept]
     try:
-        for modules, name, projection in kept:
-            modules[name] = _LeftOut(projection)
-        yield
+        for (modules, name, _), one in zip(kept, standing, strict=True):
+            modules[name] = one
+        yield standing
     finally:
         for modules, name, projection in kept:
             modules[name] = projection
