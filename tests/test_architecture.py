@@ -99,6 +99,7 @@ LAYERS: dict[str, list[str]] = {
         "retrieval.approximate",
         "retrieval.sparse_index",
         "retrieval.token_index",
+        "retrieval.embedding",
         "retrieval.dense",
         "reader.absorbed",
         "reader.fid",

@@ -23,15 +23,15 @@ from torch import Tensor
 
 from dogeared.ahead import ahead
 from dogeared.arriving import Arriving, one_behind
-from dogeared.compute import Precision, autocast, keep_freed_memory
+from dogeared.compute import Precision, keep_freed_memory
 from dogeared.data.corpus import Corpus
 from dogeared.progress import bar
 from dogeared.records import Question, Ranking
 from dogeared.retrieval.approximate import APPROXIMATE_FILE, ApproximateIndex, IndexSettings
 from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
+from dogeared.retrieval.embedding import embed, embed_sparse, token_texts, vectors_of_chunks
 from dogeared.retrieval.index import ExactIndex
-from dogeared.retrieval.late_interaction import cat_texts, real_tokens
-from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
+from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex
 from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, join_shards, write_shard
 from dogeared.retrieval.vectors import SCALES_FILE, VECTORS_FILE, StoredVectors, VectorKind
 from dogeared.settings import Settings
@@ -123,7 +123,7 @@ def carry_vectors(
         old = SparseIndex.open(made).vectors[np.asarray(kept, dtype=np.int64)]
         shards = _cut(range(len(kept), len(corpus)), settings.shard_passages)
         new = [
-            _embed_sparse(encoder, chunks, settings.precision)
+            embed_sparse(encoder, chunks, settings.precision)
             for _, chunks in _tokenized_shards(encoder, corpus, shards, settings)
         ]
         sparse.save_npz(folder / SPARSE_FILE, sparse.vstack([old, *new], format="csr"), compressed=False)
@@ -152,7 +152,7 @@ def _carry_tokens(
     new = _cut(range(len(kept), len(corpus)), settings.shard_passages)
     for rows, chunks in _tokenized_shards(encoder, corpus, new, settings):
         shards.append(folder / f"new-{rows.start:010d}.npy")
-        write_shard(shards[-1], _token_texts(encoder, chunks, settings.precision, lambda count: None))
+        write_shard(shards[-1], token_texts(encoder, chunks, settings.precision))
     join_shards(shards, folder)
 
 
@@ -163,7 +163,7 @@ def _encode_rows(
     shards = _cut(range(start, len(corpus)), settings.shard_passages)
     with bar("encode passages", total=len(corpus), unit="passages", done=start) as progress:
         for rows, chunks in _tokenized_shards(encoder, corpus, shards, settings):
-            made = _vectors_of_chunks(encoder, chunks, settings.precision, progress.advance)
+            made = vectors_of_chunks(encoder, chunks, settings.precision, progress.advance)
             arriving = ((places, Arriving(part)) for places, part in made)
             for places, part in one_behind(arriving, wanted=encoder.device.type == "cuda"):
                 vectors.put(places.numpy() + rows.start, part.take().numpy())
@@ -206,7 +206,7 @@ def _encode_sparse(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
 
     def write(shard: Path, chunks: Iterable[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
         unfinished = shard.with_suffix(".partial.npz")
-        sparse.save_npz(unfinished, _embed_sparse(encoder, chunks, settings.precision, on_chunk), compressed=False)
+        sparse.save_npz(unfinished, embed_sparse(encoder, chunks, settings.precision, on_chunk), compressed=False)
         unfinished.rename(shard)
 
     shards = _encode_shards(encoder, corpus, folder, settings, write, suffix=".npz")
@@ -221,20 +221,9 @@ def _encode_tokens(encoder: DualEncoder, corpus: Corpus, folder: Path, settings:
     """Write each shard into files of its own, and all into two at the end."""
 
     def write(shard: Path, chunks: Iterable[FeatureChunk], on_chunk: Callable[[int], None]) -> None:
-        write_shard(shard, _token_texts(encoder, chunks, settings.precision, on_chunk))
+        write_shard(shard, token_texts(encoder, chunks, settings.precision, on_chunk))
 
     return join_shards(_encode_shards(encoder, corpus, folder, settings, write, suffix=".npy"), folder)
-
-
-@torch.inference_mode()
-def _token_texts(
-    encoder: DualEncoder, chunks: Iterable[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
-) -> list[np.ndarray]:
-    texts: dict[int, np.ndarray] = {}
-    for rows, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
-        for row, text, mask in zip(rows.tolist(), vectors, real_tokens(vectors), strict=True):
-            texts[row] = text[mask].cpu().numpy()
-    return [texts[row] for row in range(len(texts))]
 
 
 def _encode_shards(
@@ -325,9 +314,9 @@ class DenseRetriever:
         """Return the ``k`` nearest passages of each question by the encoder's similarity."""
         chunks = self.encoder.query_chunks([question.text for question in questions])
         if isinstance(self.index, SparseIndex):
-            scores, rows = self.index.search(_embed_sparse(self.encoder, chunks, self.precision), k)
+            scores, rows = self.index.search(embed_sparse(self.encoder, chunks, self.precision), k)
         else:
-            queries = _embed(self.encoder, chunks, self.precision).to(self.encoder.device)
+            queries = embed(self.encoder, chunks, self.precision).to(self.encoder.device)
             scores, rows = self.index.search(queries, k)
         _warn_if_equal(scores, self.name)
         return [
@@ -341,53 +330,6 @@ class DenseRetriever:
 def _found(rows: Tensor) -> list[list[int]]:
     """Leave out the -1 at the end of rows of which fewer were found."""
     return [[row for row in line if row >= 0] for line in rows.tolist()]
-
-
-@torch.inference_mode()
-def _embed(
-    encoder: DualEncoder,
-    chunks: Sequence[FeatureChunk],
-    precision: Precision,
-    on_chunk: Callable[[int], None] = lambda count: None,
-) -> Tensor:
-    """Encode chunk after chunk, so that only the vectors of one are on the device; the result is on the CPU."""
-    parts = [vectors.cpu() for _, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk)]
-    order = _order([chunk.rows for chunk in chunks])
-    nothing = torch.empty(0, 0, encoder.dim) if encoder.is_multi else torch.empty(0, encoder.dim)
-    stacked = cat_texts(parts) if parts else nothing
-    return torch.empty_like(stacked).index_copy(0, order, stacked)
-
-
-@torch.inference_mode()
-def _embed_sparse(
-    encoder: DualEncoder,
-    chunks: Iterable[FeatureChunk],
-    precision: Precision,
-    on_chunk: Callable[[int], None] = lambda count: None,
-) -> sparse.csr_array:
-    """Encode chunk after chunk, and keep what is not 0."""
-    parts: list[sparse.csr_array] = []
-    rows_of: list[Tensor] = []
-    for rows, vectors in _vectors_of_chunks(encoder, chunks, precision, on_chunk):
-        parts.append(sparse_rows(vectors))
-        rows_of.append(rows)
-    if not parts:
-        return sparse.csr_array((0, encoder.dim), dtype=np.float32)
-    return sparse.csr_array(sparse.vstack(parts, format="csr"))[_order(rows_of).argsort().numpy()]
-
-
-def _vectors_of_chunks(
-    encoder: DualEncoder, chunks: Iterable[FeatureChunk], precision: Precision, on_chunk: Callable[[int], None]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield which texts each chunk has, and their vectors."""
-    encoder.eval()
-    with autocast(precision, encoder.device):
-        weights = encoder.rounded_weights()
-    for chunk in chunks:
-        with torch.inference_mode(), autocast(precision, encoder.device):
-            vectors = encoder.encode(chunk.to(encoder.device).features, weights).float()
-        yield chunk.rows, vectors
-        on_chunk(len(chunk.rows))
 
 
 def _warn_if_equal(scores: Tensor, name: str) -> None:
@@ -404,8 +346,3 @@ def _warn_if_equal(scores: Tensor, name: str) -> None:
             equal,
             len(scores),
         )
-
-
-def _order(rows_of: Sequence[Tensor]) -> Tensor:
-    """Return which text each vector of all chunks is of."""
-    return torch.cat([*rows_of]) if rows_of else torch.empty(0, dtype=torch.long)
