@@ -21,10 +21,8 @@ _LONG = ("whole", "test_speed")  # folders and modules whose tests take many sec
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes long first: at the end, one process would work on it while the others have nothing left to do."""
-    here = Path(__file__).parent
-    items.sort(
-        key=lambda item: not str(item.path.relative_to(here)).startswith(_LONG) if here in item.path.parents else 1
-    )
+    long = tuple(str(Path(__file__).parent / name) for name in _LONG)
+    items.sort(key=lambda item: not str(item.path).startswith(long))
 
 
 TINY_OVERRIDES = (

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from tempfile import mkdtemp
 
 import torch
 
@@ -162,8 +160,7 @@ def _student(options: Options) -> Row:
 def _encode(options: Options) -> Row:
     passages = list(islice(iter_passages(options.data / "wiki_en" / "passages.jsonl"), 1_000 * _ENCODED[1]))
     corpora = {
-        count: build_corpus(passages[: 1_000 * count], Path(mkdtemp(dir=options.scratch)) / "corpus")
-        for count in _ENCODED
+        count: build_corpus(passages[: 1_000 * count], options.scratch / f"corpus-{count}") for count in _ENCODED
     }
     encoder = DualEncoder.load(RetrieverSettings(model=str(minilm()), max_length_tokens=LENGTH))
     encoder.to("cuda")

@@ -14,7 +14,7 @@ It works inside autocast, which still sees to whatever else there is. Not here: 
 Source: master weights in float32, Micikevicius et al. 2018 (arXiv 1710.03740).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,33 +45,47 @@ class Images(dict[str, Tensor]):
 
     Args:
         model: Its weights may change, its modules may not; None where there shall be no images.
+
+    Attributes:
+        places: The modules in which a weight stands, and what it is called there, by each name that it has.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
         super().__init__()
-        places: dict[int, list[tuple[dict[str, Any], str]]] = {}
-        self._places: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        places: dict[int, list[tuple[nn.Module, str]]] = {}
+        self.places: dict[str, list[tuple[nn.Module, str]]] = {}
         for name, part in () if model is None else model.named_modules():
             for kind, weight in part._parameters.items():
                 if weight is not None:  # one weight may stand in several places, and have a name in each
                     of_weight = places.setdefault(id(weight), [])
-                    of_weight.append((part._parameters, kind))
-                    self._places[f"{name}.{kind}" if name else kind] = of_weight
+                    of_weight.append((part, kind))
+                    self.places[f"{name}.{kind}" if name else kind] = of_weight
 
     @contextmanager
     def in_place_of_weights(self) -> Iterator[None]:
         """Let them stand there for the time of the block; gradients arrive at the weights themselves."""
-        places = [self._places[name] for name in self]
-        weights = [parameters[kind] for (parameters, kind), *_ in places]
+        places = [self.places[name] for name in self]
+        weights = [_weight_at(of_weight) for of_weight in places]
         try:
-            for of_weight, image in zip(places, _stand_ins(weights, [*self.values()]), strict=True):
-                for parameters, kind in of_weight:
-                    parameters[kind] = image
+            _put(_stand_ins(weights, [*self.values()]), places)
             yield
         finally:
-            for of_weight, weight in zip(places, weights, strict=True):
-                for parameters, kind in of_weight:
-                    parameters[kind] = weight
+            _put(weights, places)
+
+
+def _weight_at(places: Sequence[tuple[nn.Module, str]]) -> Tensor:
+    part, kind = places[0]
+    weight = part._parameters[kind]
+    assert weight is not None, "what has no weight has no place"
+    return weight
+
+
+def _put(tensors: Sequence[Tensor], places: Sequence[Sequence[tuple[nn.Module, str]]]) -> None:
+    parameters: Any
+    for tensor, of_weight in zip(tensors, places, strict=True):
+        for part, kind in of_weight:
+            parameters = part._parameters  # torch lets nothing but parameters be set by name
+            parameters[kind] = tensor
 
 
 def rounded_weights(model: nn.Module) -> Images:
@@ -86,14 +100,13 @@ def rounded_weights(model: nn.Module) -> Images:
         return Images()
     images = Images(model)
     kinds = (nn.Linear,) if device.type == "cpu" else (nn.Linear, _LayerNorm)
-    seen: set[int] = set()
-    for name, part in model.named_modules():
-        if type(part) not in kinds:
-            continue
-        for kind, weight in part.named_parameters(recurse=False):
-            if weight.device.type == device.type and id(weight) not in seen:
-                seen.add(id(weight))
-                images[f"{name}.{kind}" if name else kind] = weight.detach().to(torch.bfloat16)
+    rounded: set[int] = set()
+    for name, places in images.places.items():
+        weight = _weight_at(places)
+        is_wanted = weight.device.type == device.type and any(type(part) in kinds for part, _ in places)
+        if is_wanted and id(weight) not in rounded:
+            rounded.add(id(weight))
+            images[name] = weight.detach().to(torch.bfloat16)
     return images
 
 
@@ -127,15 +140,16 @@ class _StandIns(torch.autograd.Function):
 def _stand_ins(weights: list[Tensor], images: list[Tensor]) -> list[Tensor]:
     if not torch.is_grad_enabled():
         return images
-    standing = dict(enumerate(images))
+    standing = [*images]
     learning = [place for place, weight in enumerate(weights) if weight.requires_grad]
     # A GPU waits for whoever tells it what to do, so all at once; a CPU has a gradient at hand when it is just made.
     at_once = len(learning) if learning and weights[learning[0]].device.type != "cpu" else 1
     for start in range(0, len(learning), at_once):
         some = learning[start : start + at_once]
-        made = _StandIns.apply(*(weights[place] for place in some), *(images[place] for place in some))
-        standing |= dict(zip(some, made, strict=True))  # type: ignore[arg-type]
-    return [*standing.values()]
+        made: Any = _StandIns.apply(*(weights[place] for place in some), *(images[place] for place in some))
+        for place, image in zip(some, made, strict=True):
+            standing[place] = image
+    return standing
 
 
 class _LayerNorm(nn.LayerNorm):

@@ -99,19 +99,22 @@ def vectors_of_chunks(
     num_parts = 1
     for chunk in chunks:
         features, num_texts = chunk.to(encoder.device).features, len(chunk.rows)
+        most_parts = num_texts if _can_be_cut(features, num_texts) else 1
         vectors = None
         while vectors is None:
-            is_last_try = num_parts >= num_texts or not _can_be_cut(features, num_texts)
             try:
                 with (
                     explain_exhaustion("encoding texts", advice=_LESS_MEMORY),
                     torch.inference_mode(),
                     autocast(precision, encoder.device),
                 ):
-                    parts = [encoder.encode(part, weights).float() for part in _cut(features, num_texts, num_parts)]
+                    parts = [
+                        encoder.encode(part, weights).float()
+                        for part in _cut(features, num_texts, min(num_parts, most_parts))
+                    ]
                     vectors = torch.cat(parts) if len(parts) > 1 else parts[0]
             except ResourceError:
-                if is_last_try:
+                if num_parts >= most_parts:
                     raise
             if vectors is None:  # not before: an error at hand holds what memory was taken for
                 num_parts *= 2
@@ -128,7 +131,7 @@ def _can_be_cut(features: Mapping[str, Any], num_texts: int) -> bool:
 
 def _cut(features: Mapping[str, Any], num_texts: int, num_parts: int) -> list[Mapping[str, Any]]:
     """Cut the inputs of a chunk into those of some of its texts each; what is the same for all goes with each."""
-    if num_parts == 1 or not _can_be_cut(features, num_texts):
+    if num_parts == 1:
         return [features]
     size = -(-num_texts // num_parts)
     return [
