@@ -77,6 +77,15 @@ def test_mask_and_bias_are_put_together_once_with_rows_in_steps_of_eight():
     assert attention._last is None
 
 
+def test_a_mask_that_is_gone_is_not_taken_for_none():
+    bias, where = torch.randn(1, 2, 8, 8), torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    attention._together(where, bias, for_gpu=torch.float32)
+    del where
+    assert attention._together(None, bias, for_gpu=torch.float32) is bias
+    del bias
+    assert attention._last is None
+
+
 def test_a_bias_that_is_a_mask_already_does_not_keep_itself():
     bias = torch.randn(1, 2, 8, 8)
     assert attention._together(None, bias, for_gpu=torch.float32) is bias
