@@ -1,22 +1,36 @@
-"""Dropout by sixteen bits: the right share, the right scale, the same again from the same seed."""
+"""Dropout by eight bits: the right share, the right scale, the same again from the same seed."""
 
 import pytest
 import torch
 from torch import nn
 
-from dogeared.cheap_dropout import CheapDropout, cheap_dropout, rectify_and_drop, use_cheap_dropout
+from dogeared.cheap_dropout import CheapDropout, Drop, cheap_dropout, rectify_and_drop, use_cheap_dropout
 from dogeared.training.dropout import set_dropout
 
 
-@pytest.mark.parametrize("probability", [0.1, 0.5])
+@pytest.mark.parametrize(("probability", "levels"), [(0.1, {25, 26}), (0.5, {128})])
 @pytest.mark.parametrize("shape", [(1_000_003,), (251, 7, 13)])
-def test_the_right_share_is_dropped_and_the_rest_is_scaled(probability, shape):
+def test_the_right_share_is_dropped_and_the_rest_is_scaled(probability, levels, shape):
     torch.manual_seed(3)
-    dropped = cheap_dropout(torch.ones(shape), probability)
-    rate = round(probability * 65_536) / 65_536
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
-    deviation = (probability * (1 - probability) / dropped.numel()) ** 0.5
-    assert (dropped == 0).float().mean().item() == pytest.approx(probability, abs=4 * deviation)
+    seen = set()
+    for _ in range(10):
+        dropped = cheap_dropout(torch.ones(shape), probability)
+        none, scale = dropped.unique().tolist()
+        assert none == 0
+        rate = 1 - 1 / scale
+        seen.add(round(rate * 256))
+        assert rate * 256 == pytest.approx(round(rate * 256), abs=1e-3)
+        deviation = (rate * (1 - rate) / dropped.numel()) ** 0.5
+        assert (dropped == 0).float().mean().item() == pytest.approx(rate, abs=4 * deviation)
+    assert seen == levels
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.1, 0.3, 255 / 256])
+def test_on_the_average_a_probability_is_kept_to_that_256_do_not_say(probability):
+    torch.manual_seed(0)
+    rates = torch.tensor([Drop.of((), probability).level / 256 for _ in range(20_000)], dtype=torch.float64)
+    assert rates.mean().item() == pytest.approx(probability, abs=4 * 0.5 / 256 / 20_000**0.5)
+    assert rates.max() - rates.min() <= 1 / 256
 
 
 def test_nothing_is_drawn_where_nothing_falls():
@@ -28,8 +42,8 @@ def test_nothing_is_drawn_where_nothing_falls():
 
 def test_hardly_anything_is_left_of_what_is_all_but_certain_to_fall():
     dropped = cheap_dropout(torch.ones(1_000_000), 1 - 1e-9)
-    assert dropped.unique().tolist() == [0.0, 65_536.0]
-    assert 1 <= (dropped > 0).sum() < 45  # 15 are expected
+    assert dropped.unique().tolist() == [0.0, 256.0]
+    assert (dropped > 0).sum().item() == pytest.approx(1_000_000 / 256, abs=250)  # 4 deviations
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -52,9 +66,9 @@ def test_to_rectify_and_drop_is_one_after_the_other_and_keeps_what_comes_out(pre
 
 def test_neighbours_that_share_a_draw_fall_independently():
     torch.manual_seed(0)
-    kept = (cheap_dropout(torch.ones(400_000), 0.5) > 0).float().view(-1, 4)
-    correlation = torch.corrcoef(kept.T) - torch.eye(4)
-    assert correlation.abs().max() < 0.015  # 4 deviations of 1 / sqrt(100,000)
+    kept = (cheap_dropout(torch.ones(400_000), 0.5) > 0).float().view(-1, 8)
+    correlation = torch.corrcoef(kept.T) - torch.eye(8)
+    assert correlation.abs().max() < 0.018  # 4 deviations of 1 / sqrt(50,000)
 
 
 def test_a_seed_gives_the_same_again_and_the_gradient_falls_where_the_values_fell():
@@ -67,11 +81,11 @@ def test_a_seed_gives_the_same_again_and_the_gradient_falls_where_the_values_fel
     torch.testing.assert_close(values.grad * values, first)
 
 
-def test_two_bytes_an_element_are_kept_for_the_way_back():
+def test_a_byte_an_element_is_kept_for_the_way_back():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.append(part) or part, lambda part: part):
         cheap_dropout(torch.randn(50, 20, requires_grad=True), 0.3)
-    assert sum(part.nbytes for part in kept) == 2 * 50 * 20
+    assert sum(part.nbytes for part in kept) == 50 * 20
 
 
 def test_a_model_drops_cheaply_while_training_only():

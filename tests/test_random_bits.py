@@ -7,7 +7,7 @@ import torch
 
 from dogeared.random_bits import random_bits
 
-SEVERAL_PIECES = (3, 250_007)  # three pieces of 65,536 words of four numbers, the last one cut short
+SEVERAL_PIECES = (3, 500_007)  # three pieces of 65,536 words of eight numbers, the last one cut short
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_same_comes_of_a_seed_on_any_number_of_threads(shape, threads):
     for number in (1, 2, 3):
         threads(number)
         results.append(drawn(shape))
-    assert results[0].dtype == torch.int16
+    assert results[0].dtype == torch.int8
     assert results[0].shape == shape
     assert all(torch.equal(results[0], other) for other in results[1:])
 
@@ -47,13 +47,13 @@ def test_torchs_generator_goes_on():
 
 def test_each_number_is_as_likely_in_each_piece():
     numbers = drawn(SEVERAL_PIECES).flatten()
-    for piece in numbers.split(4 << 16):
-        of_each = torch.bincount(piece.int() + 32_768, minlength=65_536).double()
-        expected = len(piece) / 65_536
+    for piece in numbers.split(8 << 16):
+        of_each = torch.bincount(piece.int() + 128, minlength=256).double()
+        expected = len(piece) / 256
         chi_square = ((of_each - expected) ** 2 / expected).sum().item()
-        assert abs(chi_square - 65_535) < 4 * (2 * 65_535) ** 0.5
-    pieces = torch.stack([piece for piece in numbers.split(4 << 16) if len(piece) == 4 << 16]).double()
-    assert abs(torch.corrcoef(pieces)[0, 1].item()) < 0.01  # 5 deviations of 1 / sqrt(262,144)
+        assert abs(chi_square - 255) < 4 * (2 * 255) ** 0.5
+    pieces = torch.stack([piece for piece in numbers.split(8 << 16) if len(piece) == 8 << 16]).double()
+    assert abs(torch.corrcoef(pieces)[0, 1].item()) < 0.01  # 7 deviations of 1 / sqrt(524,288)
 
 
 def test_a_forked_process_draws_too(threads):

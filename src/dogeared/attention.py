@@ -221,7 +221,9 @@ class _BackByProducts(torch.autograd.Function):
         drop = Drop.of(shares.shape, dropout)
         ctx.save_for_backward(query, key, value, shares, drop.bits)
         ctx.level = drop.level
-        return (drop(shares) @ _in_one_piece(value)).unflatten(0, query.shape[:2])
+        # What is kept is scaled within the products, here and going back, which costs no pass of its own.
+        attended = _product(shares * drop.kept(shares.dtype), _in_one_piece(value), drop.scale)
+        return attended.unflatten(0, query.shape[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -230,14 +232,15 @@ class _BackByProducts(torch.autograd.Function):
         drop = None if ctx.level is None else Drop(rest[1], ctx.level)
         shares = _shares(query, key, rest[0], scaling) if drop is None else rest[0]
         query, key, value, gradient = (_in_one_piece(part) for part in (query, key, value, gradients[0]))
-        of_shares = gradient @ value.mT
         if drop is None:
-            of_value = shares.mT @ gradient
+            of_value, of_shares = shares.mT @ gradient, gradient @ value.mT
         else:
-            of_value, of_shares = drop(shares).mT @ gradient, drop(of_shares)
+            kept = drop.kept(shares.dtype)
+            of_value = _product((shares * kept).mT, gradient, drop.scale)
+            of_shares = _product(gradient, value.mT, drop.scale).mul_(kept)
         of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-        of_query = torch.baddbmm(query, of_scores, key, beta=0, alpha=scaling)
-        of_key = torch.baddbmm(key, of_scores.mT, query, beta=0, alpha=scaling)
+        of_query = _product(of_scores, key, scaling)
+        of_key = _product(of_scores.mT, query, scaling)
         of_query, of_key, of_value, of_scores = (
             part.unflatten(0, batch_and_heads) for part in (of_query, of_key, of_value, of_scores)
         )
@@ -253,6 +256,10 @@ def _shares(query: Tensor, key: Tensor, added: Tensor | None, scaling: float) ->
     )
     query, key = _in_one_piece(query), _in_one_piece(key)
     return torch.baddbmm(added, query, key.mT, alpha=scaling).softmax(dim=-1)
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    return torch.baddbmm(left.new_zeros(()), left, right, beta=0, alpha=scale)
 
 
 def _in_one_piece(part: Tensor) -> Tensor:

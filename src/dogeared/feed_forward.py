@@ -127,7 +127,11 @@ class _RectifiedProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, wide = ctx.saved_tensors
-        of_products = torch.ops.aten.threshold_backward(gradients[0], wide, 0)
-        if ctx.scale != 1:
-            of_products.mul_(ctx.scale)
-        return of_products @ weight, of_products.flatten(0, -2).t() @ states.flatten(0, -2), None
+        of_products = torch.ops.aten.threshold_backward(gradients[0], wide, 0).flatten(0, -2)
+        of_states = _product(of_products, weight, ctx.scale).view(states.shape)
+        return of_states, _product(of_products.t(), states.flatten(0, -2), ctx.scale), None
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """Scale within the product, which costs no pass of its own."""
+    return left @ right if scale == 1 else torch.addmm(left.new_zeros(()), left, right, beta=0, alpha=scale)

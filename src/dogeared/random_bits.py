@@ -12,18 +12,18 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Int16
+from jaxtyping import Int8
 from torch import Tensor
 
 __all__ = ["random_bits"]
 
 _WORDS = 1 << 16
 """Of 64 bits, in a piece: 120 microseconds of drawing, of which the seed is a tenth."""
-_NUMBERS_A_WORD = 4
+_NUMBERS_A_WORD = 8
 
 
-def random_bits(shape: Sequence[int]) -> Int16[Tensor, "*shape"]:
-    """Draw numbers of sixteen bits, of which each of the 65,536 is as likely.
+def random_bits(shape: Sequence[int]) -> Int8[Tensor, "*shape"]:
+    """Draw numbers of eight bits, of which each of the 256 is as likely.
 
     Args:
         shape: Of the tensor, which lies on the CPU.
@@ -44,7 +44,7 @@ def random_bits(shape: Sequence[int]) -> Int16[Tensor, "*shape"]:
         draw(0)
     for other in others:
         other.result()
-    return torch.from_numpy(words.view(np.int16)[:count]).view(tuple(shape))
+    return torch.from_numpy(words.view(np.int8)[:count]).view(tuple(shape))
 
 
 @cache
