@@ -21,9 +21,15 @@ DATA = ROOT.parent / "shared" / "data"
 def test_searches_are_compared_by_recall(tmp_path, monkeypatch):
     pytest.importorskip("faiss")
     monkeypatch.setattr(search, "matrix_rate", lambda *_, **__: 1e11)
+    monkeypatch.setattr(search, "read_bandwidth", lambda **_: 1e10)
     options = Options(scratch=tmp_path, data=DATA, quick=True, repeats=1, clock=time.perf_counter)
     rows = search.measure(options)
-    assert rows.keys() == {"search", "search_float16", "search_int8", "search_ivfpq", "search_hnsw"}
+    kinds = ("", "_float16", "_int8", "_ivfpq", "_hnsw")
+    alone = {kind: rows.pop(f"search_one{kind}") for kind in kinds}
+    # Every vector is read for a query: 3,000 of 384 numbers, and 128 bytes before them in the file.
+    assert alone[""].floor_seconds == pytest.approx((3_000 * 384 * 4 + 128) / 1e10)
+    assert [alone[kind].floor_seconds is None for kind in kinds] == [False, False, False, True, True]
+    assert rows.keys() == {f"search{kind}" for kind in kinds}
     recall = {name: row.figures["recall"] for name, row in rows.items()}
     assert recall["search"] == 1
     assert all(value > 0.8 for value in recall.values())

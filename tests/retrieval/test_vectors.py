@@ -49,6 +49,23 @@ def test_float32_is_not_copied(tmp_path):
     assert stored.block(2, 5).data_ptr() == stored.vectors[2:5].ctypes.data
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("rows_at_once", [1, 7, 1000])
+def test_products_are_those_of_the_vectors_that_come_out(tmp_path, monkeypatch, kind, rows_at_once):
+    monkeypatch.setattr("dogeared.retrieval.vectors._NUMBERS_AT_ONCE", rows_at_once * 64 + 63)
+    monkeypatch.setattr("dogeared.retrieval.vectors._MANY_QUERIES", 5)
+    draw = np.random.default_rng(0)
+    stored = written(tmp_path / kind, draw.standard_normal((300, 64)).astype(np.float32) * 3, kind)
+    queries = draw.standard_normal((5, 64)).astype(np.float32)
+    for start, stop in ((0, 300), (40, 41), (290, 1000)):
+        expected = queries.astype(np.float64) @ stored.take(range(start, min(stop, 300))).T.astype(np.float64)
+        for number in (1, 2, 5):  # one, few, many
+            products = stored.products(torch.from_numpy(queries[:number]), start, stop)
+            assert products.dtype == torch.float32
+            np.testing.assert_allclose(products.numpy(), expected[:number], atol=1e-4)
+    assert stored.take([3]).tolist() == StoredVectors.open(tmp_path / kind).take([3]).tolist()  # they stay as they are
+
+
 @pytest.mark.parametrize(("kind", "least"), [("float16", 0.99), ("int8", 0.93)])
 def test_small_vectors_find_what_large_ones_find(tmp_path, kind, least):
     draw = np.random.default_rng(1)

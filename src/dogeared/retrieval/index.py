@@ -64,8 +64,7 @@ class ExactIndex:
         best = queries.new_full((len(queries), 0), -torch.inf)
         rows = torch.empty((len(queries), 0), dtype=torch.long, device=queries.device)
         for start in range(0, len(self), block_rows):
-            block = self.vectors.block(start, start + block_rows).to(queries.device, queries.dtype)
-            scores, places = top_columns(queries @ block.T, k)
+            scores, places = top_columns(self.vectors.products(queries, start, start + block_rows), k)
             # Rows of earlier blocks come first, so a stable order keeps lower rows before equal higher ones.
             best, kept = top_columns(torch.cat([best, scores], dim=1), k)
             rows = torch.cat([rows, places + start], dim=1).gather(1, kept)
