@@ -69,6 +69,7 @@ LAYERS: dict[str, list[str]] = {
         "ahead",
         "arriving",
         "memory",
+        "few_rows",
         "rounded",
         "root_mean_square",
         "random_bits",

@@ -22,6 +22,7 @@ from transformers.models.t5.modeling_t5 import T5DenseActDense, T5LayerFF
 
 from dogeared.cheap_dropout import CheapDropout, Drop, rectify_and_drop
 from dogeared.compute import multiplies_bfloat16
+from dogeared.few_rows import is_plain_linear
 
 __all__ = ["use_fast_feed_forward"]
 
@@ -85,7 +86,7 @@ def _is_wanted(layer: Any, states: Tensor) -> bool:
     dense = layer.DenseReluDense
     tensors = (states, dense.wi.weight, dense.wo.weight)
     is_rounded = all(tensor.dtype == torch.bfloat16 for tensor in tensors)
-    is_plain = type(dense.wi) is type(dense.wo) is nn.Linear
+    is_plain = is_plain_linear(dense.wi) and is_plain_linear(dense.wo)
     if not (is_rounded and is_plain and multiplies_bfloat16(states.device)):
         return False
     return states.device.type == "cuda" or (states.device.type == "cpu" and torch.backends.mkldnn.is_available())

@@ -17,6 +17,7 @@ from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from dogeared.attention import attend, attends_fast
+from dogeared.few_rows import is_plain_linear
 
 __all__ = ["use_joint_projections"]
 
@@ -72,7 +73,5 @@ def _attended(
 
 def _is_wanted(module: Any, states: Tensor) -> bool:
     parts = (module.q, module.k, module.v)
-    is_plain = all(
-        type(part) is nn.Linear and not part._forward_hooks and not part._forward_pre_hooks for part in parts
-    )
+    is_plain = all(is_plain_linear(part) and not part._forward_hooks and not part._forward_pre_hooks for part in parts)
     return states.device.type != "cpu" and is_plain and attends_fast(module.config)

@@ -247,6 +247,24 @@ def test_more_beams_find_an_answer_no_less_likely(readers: dict[str, FusionInDec
         assert (likelihood(wide.generate_ids(fused)) >= likelihood(greedy.generate_ids(fused)) - 1e-5).all()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_as_likely_as_the_decoder_finds_it_afterwards(kind: str, num_beams: int, tmp_path: Path):
+    reader = tiny_reader(kind, tmp_path, num_beams=num_beams)
+    fused = reader.fuse(reader.batch(QUESTIONS, FOUND))
+    ids, likelihood = reader.generate_with_likelihood(fused)
+    assert torch.equal(ids, reader.generate_ids(fused))
+    assert likelihood.shape == ids[:, 1:].shape
+    expected = reader.decode(fused, ids[:, :-1]).log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    end, counted = reader.model.generation_config.eos_token_id, 0
+    for row, ours, theirs in zip(ids[:, 1:].tolist(), likelihood, expected, strict=True):
+        length = row.index(end) + 1 if end in row else len(row)
+        torch.testing.assert_close(ours[:length], theirs[:length], atol=1e-5, rtol=1e-5)
+        counted += length
+    assert counted > len(ids)
+
+
 def test_habits_of_a_former_task_are_dropped(tmp_path: Path):
     saved = save_tiny("bart", tmp_path / "bart")
     plain_reader = FusionInDecoder.load(ReaderSettings(model=str(saved), max_length_tokens=64))

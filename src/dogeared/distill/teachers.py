@@ -33,7 +33,15 @@ from dogeared.reader.text_tokens import text_tokens
 from dogeared.records import PassageRelevance, Question
 from dogeared.rounded import Images
 
-__all__ = ["CrossAttention", "Teacher", "fused_relevance", "judge_where", "nothing_said", "written_labels"]
+__all__ = [
+    "CrossAttention",
+    "Teacher",
+    "fused_relevance",
+    "judge_where",
+    "labels_of_written",
+    "nothing_said",
+    "written_labels",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +211,14 @@ def _relevance(
 
 def written_labels(reader: FusionInDecoder, fused: FusedStates) -> Int[torch.Tensor, "batch output"]:
     """Let the reader write answers, and return them as labels: up to the end token, which counts."""
-    written = reader.generate_ids(fused)[:, 1:].clone()  # generated tensors are closed to what is done with them later
+    return labels_of_written(reader, reader.generate_ids(fused))
+
+
+def labels_of_written(
+    reader: FusionInDecoder, ids: Int[torch.Tensor, "batch _output"]
+) -> Int[torch.Tensor, "batch _written"]:
+    """Return what a reader wrote, its start token first, as labels: up to the end token, which counts."""
+    written = ids[:, 1:].clone()  # generated tensors are closed to what is done with them later
     ends = torch.isin(written, torch.tensor(reader.model.generation_config.eos_token_id, device=written.device))
     return written.masked_fill((ends.cumsum(dim=1) - ends.long()) > 0, IGNORED_LABEL)
 

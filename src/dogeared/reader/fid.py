@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,8 @@ from transformers import (
     AutoTokenizer,
     EncoderDecoderModel,
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -41,6 +43,7 @@ from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, TokenChunk
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.errors import ModelError
 from dogeared.feed_forward import use_fast_feed_forward
+from dogeared.few_rows import use_few_rows
 from dogeared.joint_projections import use_joint_projections
 from dogeared.models import forget_last_call, resolve_model
 from dogeared.reader.absorbed import making_few_keys, without_logits
@@ -93,6 +96,17 @@ class FusedStates:
     passage_of_token: Int[Tensor, "batch length"]
     num_passages: Int[Tensor, " batch"]
 
+    def alone(self, number: int) -> "FusedStates":
+        """Cut one question out of the batch, without its padding."""
+        length = int(self.mask[number].sum())
+        row = slice(number, number + 1)
+        return FusedStates(
+            states=self.states[row, :length],
+            mask=self.mask[row, :length],
+            passage_of_token=self.passage_of_token[row, :length],
+            num_passages=self.num_passages[row],
+        )
+
 
 class FusionInDecoder(nn.Module):
     """A reader: from questions with passages to answers.
@@ -120,6 +134,7 @@ class FusionInDecoder(nn.Module):
         use_fast_norms(model)
         use_fast_feed_forward(model)
         use_cheap_dropout(model)
+        use_few_rows(model)
         round_between(model)
         # Habits of a former task go: a forced first token (BART's) would put a constant where the first token of the
         # answer is chosen, and a least length or a ban on repeated words would bend short answers.
@@ -282,9 +297,32 @@ class FusionInDecoder(nn.Module):
         """Write an answer to each question."""
         return self.tokenizer.batch_decode(self.generate_ids(self.fuse(batch)), skip_special_tokens=True)
 
-    @torch.inference_mode()
     def generate_ids(self, fused: FusedStates) -> Int[Tensor, "batch output"]:
         """Write the token ids of an answer to each question, the decoder's start token first."""
+        return self._generated(fused)
+
+    @torch.inference_mode()
+    def generate_with_likelihood(
+        self, fused: FusedStates
+    ) -> tuple[Int[Tensor, "batch output"], Float[Tensor, "batch written"]]:
+        """Return the same, and the logarithm of each written token's probability behind those before it.
+
+        What is written behind the end of an answer has one too, which means nothing.
+        """
+        if self.settings.num_beams == 1:
+            best = _LikelihoodOfBest()
+            ids = self._generated(fused, logits_processor=LogitsProcessorList([best]))
+            return ids, torch.stack(best.of_steps, dim=1)
+        # For beams the library would keep the logits of all of them; the decoder says the answers again, one by one.
+        ids = self._generated(fused)
+        of_answers = []
+        for number, written in enumerate(ids[:, 1:]):
+            likelihood = self.logits_of(fused.alone(number), written[None]).float().log_softmax(dim=-1)
+            of_answers.append(likelihood[0].gather(1, written[:, None]).squeeze(1))
+        return ids, torch.stack(of_answers)
+
+    @torch.inference_mode()
+    def _generated(self, fused: FusedStates, **options: Any) -> Any:
         config = self.model.generation_config
         return self.model.generate(  # type: ignore[operator]
             encoder_outputs=BaseModelOutput(last_hidden_state=fused.states),  # type: ignore[arg-type]
@@ -297,7 +335,19 @@ class FusionInDecoder(nn.Module):
                 pad_token_id=config.pad_token_id,
                 eos_token_id=config.eos_token_id,
             ),
+            **options,
         )
+
+
+class _LikelihoodOfBest(LogitsProcessor):
+    """Notes how likely the best token of each step is, which a greedy search takes, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.of_steps: list[Float[Tensor, " batch"]] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.of_steps.append(scores.amax(dim=-1) - scores.logsumexp(dim=-1))
+        return scores
 
 
 def _encode(

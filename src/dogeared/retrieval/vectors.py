@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dogeared.errors import ArtifactError
+from dogeared.few_rows import FEW_ROWS, times_transposed
 from dogeared.storage import reserve
 
 __all__ = ["SCALES_FILE", "VECTORS_FILE", "StoredVectors", "VectorKind"]
@@ -24,8 +25,6 @@ VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npy"
 
 _NUMBERS_AT_ONCE = 1 << 20  # 4 MB: written and read within a CPU's cache
-_MANY_QUERIES = 256
-"""Of fewer a CPU makes the product with the vectors on its left, in a quarter to nine tenths of the time."""
 
 VectorKind = Literal["float32", "float16", "int8"]
 
@@ -115,14 +114,15 @@ class StoredVectors:
         part = torch.from_numpy(self.vectors[start:stop])
         if queries.device.type != "cpu":
             products = queries @ part.to(queries.device).to(queries.dtype).T
-        elif len(queries) >= _MANY_QUERIES and part.dtype == queries.dtype:
+        elif len(queries) > FEW_ROWS and part.dtype == queries.dtype:
             products = queries @ part.T
         else:
             products = queries.new_empty(len(queries), len(part))
             some = max(1, _NUMBERS_AT_ONCE // self.dim)
             unfolded = queries.new_empty(0 if part.dtype == queries.dtype else min(some, len(part)), self.dim)
             for rows, columns in zip(part.split(some), products.split(some, dim=1), strict=True):
-                columns.copy_(_products(queries, unfolded[: len(rows)].copy_(rows) if len(unfolded) else rows))
+                block = unfolded[: len(rows)].copy_(rows) if len(unfolded) else rows
+                columns.copy_(times_transposed(queries, block) if len(queries) <= FEW_ROWS else queries @ block.T)
         if self.scales is None:
             return products
         return products.mul_(torch.from_numpy(self.scales[start:stop]).to(queries.device))
@@ -131,19 +131,6 @@ class StoredVectors:
         """Return a copy of the vectors of some rows, in the order asked for."""
         part = np.asarray(self.vectors[rows], dtype=np.float32)
         return part if self.scales is None else part * self.scales[rows][:, None]
-
-
-def _products(queries: Float[Tensor, "batch dim"], rows: Float[Tensor, "some dim"]) -> Float[Tensor, "batch some"]:
-    if len(queries) >= _MANY_QUERIES:
-        return queries @ rows.T
-    if len(queries) != 1:
-        return (rows @ queries.T).T
-    # A matrix and a vector are multiplied in one thread, however many there are; several matrices side by side.
-    threads = torch.get_num_threads()
-    each = len(rows) // threads
-    pieces = rows[: threads * each].view(threads, each, rows.shape[1])
-    of_pieces = (pieces @ queries.T.expand(threads, -1, -1)).view(1, -1)
-    return torch.cat([of_pieces, queries @ rows[threads * each :].T], dim=1)
 
 
 def _mapped(file: Path) -> np.ndarray:

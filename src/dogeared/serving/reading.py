@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from dogeared.batching import IGNORED_LABEL
 from dogeared.compute import Precision, autocast
 from dogeared.distill.relevance import Aggregation
-from dogeared.distill.teachers import fused_relevance, written_labels
+from dogeared.distill.teachers import fused_relevance, labels_of_written
 from dogeared.pairs import PASSAGE_TEMPLATE
+from dogeared.reader.absorbed import without_logits
 from dogeared.reader.cross_attention import record_cross_attention
 from dogeared.reader.extractive import ExtractiveReader
 from dogeared.reader.fid import FusedStates, FusionInDecoder
@@ -52,7 +53,7 @@ class Reading:
     Attributes:
         answer: What it wrote; may be empty.
         confidence: From 0 to 1: the geometric mean of the written tokens' probabilities; of an extractive reader, the
-            probability of the span. Without attention it is computed in another way, and in bfloat16 rounded elsewhere.
+            probability of the span.
         relevance: One number a passage.
         answer_tokens: What was written, token by token; empty where nobody asked.
         attention: One a passage; empty where nobody asked or there is no decoder.
@@ -93,20 +94,19 @@ def read(
     with autocast(precision, reader.device):
         fused = recent.fuse(reader, questions, passages)
         relevance = fused_relevance(reader, fused, aggregation, counted=counted).tolist()
-        labels = written_labels(reader, fused)
+        ids, likelihood = reader.generate_with_likelihood(fused)
+        labels = labels_of_written(reader, ids)
         readings = []
         for number, found in enumerate(passages):
-            written = labels[number][labels[number] != IGNORED_LABEL]
-            alone = _alone(fused, number)
+            is_written = labels[number] != IGNORED_LABEL
+            written, seen = labels[number][is_written], ()
             if attention[number]:
-                logits, shares = _look(reader, alone, written)
-                seen = _attention(reader, questions[number], found, alone, shares)
-            else:
-                logits, seen = reader.logits_of(alone, written[None]), ()
+                alone = fused.alone(number)
+                seen = _attention(reader, questions[number], found, alone, _look(reader, alone, written))
             readings.append(
                 Reading(
                     answer=str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip(),
-                    confidence=_confidence(logits, written),
+                    confidence=float(likelihood[number][is_written].mean().exp()),
                     relevance=tuple(relevance[number][: len(found)]),
                     answer_tokens=_token_texts(reader, written) if attention[number] else (),
                     attention=seen,
@@ -150,31 +150,13 @@ def _mark(
     ]
 
 
-def _alone(fused: FusedStates, number: int) -> FusedStates:
-    """Cut one question out of the batch, without its padding."""
-    length = int(fused.mask[number].sum())
-    row = slice(number, number + 1)
-    return FusedStates(
-        states=fused.states[row, :length],
-        mask=fused.mask[row, :length],
-        passage_of_token=fused.passage_of_token[row, :length],
-        num_passages=fused.num_passages[row],
-    )
-
-
 def _look(
     reader: FusionInDecoder, fused: FusedStates, written: Int[torch.Tensor, " output"]
-) -> tuple[Float[torch.Tensor, "1 output vocab"], Float[torch.Tensor, "output length"]]:
-    """Let the decoder say its answer again: its logits, and what share of attention each input token got."""
-    with record_cross_attention(reader.model) as record:
-        logits = reader.decode(fused, reader.decoder_inputs(written[None]))
-    return logits, record.scores()[:, 0].float().softmax(dim=-1).mean(dim=(0, 1)).cpu()
-
-
-def _confidence(logits: Float[torch.Tensor, "1 output vocab"], written: Int[torch.Tensor, " output"]) -> float:
-    """Say how sure the decoder is of what it wrote."""
-    log_likelihood = logits[0].float().log_softmax(dim=-1).gather(1, written[:, None])
-    return float(log_likelihood.mean().exp())
+) -> Float[torch.Tensor, "output length"]:
+    """Let the decoder say its answer again, and return what share of attention each input token got."""
+    with record_cross_attention(reader.model) as record, without_logits(reader.model):
+        reader.decode(fused, reader.decoder_inputs(written[None]))
+    return record.scores()[:, 0].float().softmax(dim=-1).mean(dim=(0, 1)).cpu()
 
 
 def _attention(
