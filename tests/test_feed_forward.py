@@ -11,6 +11,7 @@ from transformers.models.t5.modeling_t5 import T5LayerFF
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.compute import multiplies_bfloat16
 from dogeared.feed_forward import use_fast_feed_forward
+from dogeared.few_rows import use_few_rows
 
 SIZES = {"vocab_size": 32, "d_model": 16, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
 SIZES |= {"decoder_start_token_id": 0}
@@ -40,6 +41,7 @@ def test_in_float32_loss_and_gradients_are_the_librarys_to_the_bit(kind, activat
     library = kind(config).train()
     use_cheap_dropout(library)
     ours = copy.deepcopy(library)
+    use_few_rows(ours)  # as a reader does too
     use_fast_feed_forward(ours)
     ids = torch.randint(2, 32, (3, 9))
     for model in (library, ours):

@@ -8,6 +8,7 @@ from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5For
 
 from dogeared import joint_projections
 from dogeared.attention import use_fast_attention
+from dogeared.few_rows import use_few_rows
 from dogeared.joint_projections import use_joint_projections
 
 SIZES = {"vocab_size": 32, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 3, "num_heads": 2, "dropout_rate": 0.0}
@@ -43,6 +44,7 @@ def products(monkeypatch):
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "padded"])
 def test_loss_and_gradients_are_the_librarys(library, products, mask):
     ours = copy.deepcopy(library)
+    use_few_rows(ours)  # as a reader does too
     use_joint_projections(ours)
     losses = [
         model(input_ids=IDS, attention_mask=mask, labels=IDS[:, :4].contiguous(), use_cache=False).loss

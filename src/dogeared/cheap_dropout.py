@@ -3,9 +3,9 @@
 Torch draws a random number of its own for each element, which on a CPU takes longer than the matrix products around
 it. Eight random bits decide as well (``random_bits.py``). A probability between two of the 256 that they can say is
 taken as now the one and now the other, by a draw for the whole tensor that makes it right on the average: 0.1 lets 25
-or 26 of 256 fall. What is kept is scaled by exactly the rate that it was drawn with. For the way back the bits are
-kept, a byte an element, and where a ReLU comes before, nothing is but what comes out. On other devices torch's own
-dropout does the work.
+or 26 of 256 fall; never more than 255. What is kept is scaled by exactly the rate that it was drawn with. For the way
+back the bits are kept, a byte an element, and where a ReLU comes before, nothing is but what comes out. On other
+devices torch's own dropout does the work.
 
 The numbers follow from torch's generator, so whatever seeds or restores that, seeds and restores this.
 """

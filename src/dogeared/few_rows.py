@@ -49,7 +49,8 @@ class _Linear(nn.Linear):
         """Multiply."""
         if not self._takes(input):
             return super().forward(input)
-        product = times_transposed(input.reshape(-1, self.in_features), self.weight)
+        # In one piece: whoever reads it next, a softmax over words above all, would take longer than the copy.
+        product = times_transposed(input.reshape(-1, self.in_features), self.weight).contiguous()
         if self.bias is not None:
             product = product + self.bias
         return product.reshape(*input.shape[:-1], self.out_features)

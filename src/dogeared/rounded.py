@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dogeared.compute import autocasts_to_bfloat16
+from dogeared.few_rows import is_plain_linear
 
 __all__ = ["Images", "call_rounded", "round_between", "rounded_weights"]
 
@@ -99,11 +100,13 @@ def rounded_weights(model: nn.Module) -> Images:
     if not autocasts_to_bfloat16(device):
         return Images()
     images = Images(model)
-    kinds = (nn.Linear,) if device.type == "cpu" else (nn.Linear, _LayerNorm)
+    rounds_norms = device.type != "cpu"
     rounded: set[int] = set()
     for name, places in images.places.items():
         weight = _weight_at(places)
-        is_wanted = weight.device.type == device.type and any(type(part) in kinds for part, _ in places)
+        is_wanted = weight.device.type == device.type and any(
+            is_plain_linear(part) or (rounds_norms and type(part) is _LayerNorm) for part, _ in places
+        )
         if is_wanted and id(weight) not in rounded:
             rounded.add(id(weight))
             images[name] = weight.detach().to(torch.bfloat16)

@@ -17,6 +17,7 @@ from dogeared.distill.teachers import CrossAttention
 from dogeared.errors import ModelError
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage
+from dogeared.rounded import rounded_weights
 from dogeared.training.dropout import set_dropout
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, passage, save_tiny, tiny_reader, tiny_tokenizer
 
@@ -394,6 +395,17 @@ def test_weights_rounded_once_give_what_autocast_gives(kind, is_given, tmp_path)
     rounded = rounded[batch.plan.mask].float()
     error, usual = ((one - exact).norm() / exact.norm() for one in (rounded, plain))
     assert 0 < error < max(0.01, 1.3 * usual)
+
+
+def test_every_weight_of_a_linear_layer_is_rounded_once(reader: FusionInDecoder):
+    encoder = reader.model.get_encoder()
+    linear = [part for part in encoder.modules() if isinstance(part, nn.Linear)]
+    wanted = {id(weight) for part in linear for weight in part.parameters(recurse=False)}
+    assert len(wanted) >= 12
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = dict(encoder.named_parameters())
+        assert {id(weights[name]) for name in rounded_weights(encoder)} == wanted
+        assert reader.rounded_weights().keys() >= rounded_weights(encoder).keys()
 
 
 def test_every_gradient_is_that_of_the_library_s_model(reader: FusionInDecoder, tmp_path: Path):

@@ -1,10 +1,14 @@
 """Vectors in three sizes: what comes out is what went in, within what each keeps."""
 
+import errno
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from dogeared.errors import ArtifactError
+from dogeared.few_rows import times_transposed
 from dogeared.retrieval.index import ExactIndex
 from dogeared.retrieval.vectors import SCALES_FILE, VECTORS_FILE, StoredVectors
 
@@ -57,13 +61,49 @@ def test_products_are_those_of_the_vectors_that_come_out(tmp_path, monkeypatch, 
     draw = np.random.default_rng(0)
     stored = written(tmp_path / kind, draw.standard_normal((300, 64)).astype(np.float32) * 3, kind)
     queries = draw.standard_normal((5, 64)).astype(np.float32)
-    for start, stop in ((0, 300), (40, 41), (290, 1000)):
+    for start, stop in ((0, 300), (40, 41), (290, 1000), (7, 7)):
         expected = queries.astype(np.float64) @ stored.take(range(start, min(stop, 300))).T.astype(np.float64)
         for number in (1, 2, 5):  # one, few, many
             products = stored.products(torch.from_numpy(queries[:number]), start, stop)
             assert products.dtype == torch.float32
             np.testing.assert_allclose(products.numpy(), expected[:number], atol=1e-4)
     assert stored.take([3]).tolist() == StoredVectors.open(tmp_path / kind).take([3]).tolist()  # they stay as they are
+
+
+def test_products_want_no_gradient_and_are_cut_evenly(tmp_path, monkeypatch):
+    cuts = []
+    monkeypatch.setattr("dogeared.retrieval.vectors._NUMBERS_AT_ONCE", 64 * 64)
+    monkeypatch.setattr(
+        "dogeared.retrieval.vectors.times_transposed",
+        lambda few, many: cuts.append(len(many)) or times_transposed(few, many),
+    )
+    stored = written(tmp_path / "a", np.ones((266, 64), dtype=np.float32), "float16")
+    products = stored.products(torch.ones(2, 64, requires_grad=True), 0, 266)
+    assert not products.requires_grad
+    assert cuts == [64, 64, 64, 64, 10]
+    cuts.clear()
+    stored.products(torch.ones(2, 64), 0, 200)
+    assert cuts == [64, 64, 64, 8]
+
+
+def test_more_than_there_is_memory_for_is_mapped_to_be_read_only(tmp_path, monkeypatch):
+    stored = written(tmp_path / "a", np.ones((10, 4), dtype=np.float32), "int8")
+    modes, load = [], np.load
+
+    def refusing(file, *, mmap_mode, allow_pickle):
+        """As Linux does where a file that could be written to is larger than memory."""
+        modes.append(mmap_mode)
+        if mmap_mode == "c":
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return load(file, mmap_mode=mmap_mode, allow_pickle=allow_pickle)
+
+    monkeypatch.setattr(np, "load", refusing)
+    again = StoredVectors.open(tmp_path / "a")
+    assert modes == ["c", "r"] * 2
+    assert again.take(range(10)).tolist() == stored.take(range(10)).tolist()
+    with warnings.catch_warnings(action="ignore"):
+        _, rows = ExactIndex(again).search(torch.ones(1, 4), 3)
+    assert rows.tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(("kind", "least"), [("float16", 0.99), ("int8", 0.93)])

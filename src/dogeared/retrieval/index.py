@@ -4,8 +4,9 @@ Vectors stand one row a passage, in the order of the corpus (``vectors.py``). A 
 multiplies on whatever device there is, and keeps the best of each block. Nothing is trained or built, which is
 what makes it cheap inside the loop of rounds.
 
-Equal scores are ordered by row, lower first, so results do not depend on the size of blocks. This module knows
-vectors and rows; it does not know texts, ids, encoders or questions.
+Equal scores are ordered by row, lower first, so results do not depend on the size of blocks; scores of equal vectors
+are equal but for rounding, which may differ at the edge of a block. This module knows vectors and rows; it does not
+know texts, ids, encoders or questions.
 """
 
 from pathlib import Path

@@ -45,8 +45,7 @@ class TokenIndex:
         """
         file = folder / TOKENS_FILE
         try:
-            # Copy-on-write: torch takes it without a copy and without a warning that it cannot be written.
-            tokens = np.load(file, mmap_mode="c", allow_pickle=False)
+            tokens = np.load(file, mmap_mode="r", allow_pickle=False)
             starts = np.load(folder / STARTS_FILE, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ArtifactError(
@@ -109,7 +108,7 @@ class TokenIndex:
             block: Which passages.
         """
         bounds = self.starts[block.start : block.stop + 1]
-        tokens = torch.from_numpy(self.tokens[bounds[0] : bounds[-1]]).to(asking.device).to(asking.dtype)
+        tokens = torch.tensor(self.tokens[bounds[0] : bounds[-1]], device=asking.device).to(asking.dtype)
         lengths = torch.tensor(np.diff(bounds), device=asking.device)
         owner = torch.repeat_interleave(torch.arange(len(block), device=asking.device), lengths)
         products = tokens @ asking.T

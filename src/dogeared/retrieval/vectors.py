@@ -6,6 +6,7 @@ a second file. Whatever is kept, what comes out is float32; float32 itself comes
 This module knows rows and numbers, no texts and no search.
 """
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -25,6 +26,8 @@ VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npy"
 
 _NUMBERS_AT_ONCE = 1 << 20  # 4 MB: written and read within a CPU's cache
+_STEP = 64
+"""Pieces are a multiple of so many rows long."""
 
 VectorKind = Literal["float32", "float16", "int8"]
 
@@ -105,6 +108,7 @@ class StoredVectors:
             return part.float()
         return part.float().mul_(torch.from_numpy(self.scales[start:stop])[:, None])
 
+    @torch.no_grad()
     def products(self, queries: Float[Tensor, "batch dim"], start: int, stop: int) -> Float[Tensor, "batch some"]:
         """Return the dot products of queries with the vectors of neighbouring rows, on the queries' device.
 
@@ -118,10 +122,11 @@ class StoredVectors:
             products = queries @ part.T
         else:
             products = queries.new_empty(len(queries), len(part))
-            some = max(1, _NUMBERS_AT_ONCE // self.dim)
-            unfolded = queries.new_empty(0 if part.dtype == queries.dtype else min(some, len(part)), self.dim)
+            some = _rows_at_once(len(part), self.dim)
+            is_folded = part.dtype != queries.dtype
+            unfolded = queries.new_empty(min(some, len(part)) if is_folded else 0, self.dim)
             for rows, columns in zip(part.split(some), products.split(some, dim=1), strict=True):
-                block = unfolded[: len(rows)].copy_(rows) if len(unfolded) else rows
+                block = unfolded[: len(rows)].copy_(rows) if is_folded else rows
                 columns.copy_(times_transposed(queries, block) if len(queries) <= FEW_ROWS else queries @ block.T)
         if self.scales is None:
             return products
@@ -133,6 +138,18 @@ class StoredVectors:
         return part if self.scales is None else part * self.scales[rows][:, None]
 
 
+def _rows_at_once(rows: int, dim: int) -> int:
+    """Cut evenly: what is left over would be multiplied by another kernel, and rounded otherwise."""
+    pieces = max(1, -(-rows * dim // _NUMBERS_AT_ONCE))
+    return max(_STEP, -(-rows // (pieces * _STEP)) * _STEP)
+
+
 def _mapped(file: Path) -> np.ndarray:
-    # Copy-on-write: torch takes it without a copy and without a warning that it cannot be written.
-    return np.load(file, mmap_mode="c", allow_pickle=False)
+    try:
+        # Copy-on-write: torch takes it without a copy and without a warning that it cannot be written.
+        return np.load(file, mmap_mode="c", allow_pickle=False)
+    except OSError as error:
+        # Linux counts what could be written as if it were, and refuses more than there is memory.
+        if error.errno != errno.ENOMEM:
+            raise
+        return np.load(file, mmap_mode="r", allow_pickle=False)
