@@ -8,6 +8,7 @@ from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5For
 from transformers.models.mt5.modeling_mt5 import MT5LayerFF
 from transformers.models.t5.modeling_t5 import T5LayerFF
 
+from dogeared import feed_forward
 from dogeared.cheap_dropout import use_cheap_dropout
 from dogeared.compute import multiplies_bfloat16
 from dogeared.feed_forward import use_fast_feed_forward
@@ -72,6 +73,7 @@ def layers(kind, *, dropout=0.0):
     library = kind(config).to(torch.bfloat16)
     use_cheap_dropout(library)
     ours = copy.deepcopy(library)
+    use_few_rows(ours)  # as a reader does too
     use_fast_feed_forward(ours)
     assert type(ours) is not kind
     return library, ours
@@ -91,6 +93,7 @@ def learned(layer, states, weigh):
 def test_in_bfloat16_output_and_gradients_are_the_librarys_to_the_bit(kind):
     library, ours = layers(kind)
     states, weigh = torch.randn(2, 5, 7, 64).bfloat16()
+    assert feed_forward._is_wanted(ours, states)
     for expected, got in zip(learned(library, states, weigh), learned(ours, states, weigh), strict=True):
         assert torch.equal(expected, got)
 

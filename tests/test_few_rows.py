@@ -20,7 +20,7 @@ def threads(request):
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("few", [0, 1, 2, 7])
+@pytest.mark.parametrize("few", [0, 1, 2, 7, FEW_ROWS + 1])
 @pytest.mark.parametrize("many", [1, 2, 50, 997])  # fewer than threads, and no multiple of them
 def test_products_are_those_of_the_library(few, many):
     left, right = torch.randn(few, 33).double(), torch.randn(many, 33).double()

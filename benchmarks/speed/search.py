@@ -15,7 +15,7 @@ from dogeared.retrieval.vectors import StoredVectors
 __all__ = ["clustered", "measure"]
 
 DIM, K = 384, 100
-_OTHERS = ("float16", "int8", "ivfpq", "hnsw")
+_ROWS = [f"search{one}{kind}" for one in ("", "_one") for kind in ("", "_float16", "_int8", "_ivfpq", "_hnsw")]
 
 
 def clustered(rows: int, dim: int, *, seed: int) -> np.ndarray:
@@ -31,8 +31,7 @@ def measure(options: Options) -> dict[str, Row]:
 
     Many queries want arithmetic, one wants memory: all vectors are read for it.
     """
-    names = ("search", "search_one")
-    if not options.wants(*(f"{name}{kind}" for name in names for kind in ("", *(f"_{kind}" for kind in _OTHERS)))):
+    if not options.wants(*_ROWS):
         return {}
     rows, queries = (3_000, 8) if options.quick else (131_072, 256)
     vectors = clustered(rows, DIM, seed=options.seed)

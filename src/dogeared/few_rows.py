@@ -19,7 +19,9 @@ FEW_ROWS = 64
 
 
 def times_transposed(few: Float[Tensor, "few dim"], many: Float[Tensor, "many dim"]) -> Float[Tensor, "few many"]:
-    """Return ``few @ many.T`` of two matrices on a CPU; not in one piece, as it is made the other way round."""
+    """Return ``few @ many.T`` of two matrices on a CPU; not in one piece where it is made the other way round."""
+    if len(few) > FEW_ROWS:
+        return few @ many.T
     threads = torch.get_num_threads()
     if len(few) != 1 or threads == 1:
         return (many @ few.T).T

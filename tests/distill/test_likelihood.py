@@ -11,7 +11,7 @@ import torch
 from dogeared.data.rankings import read_likelihoods, write_likelihoods
 from dogeared.data.readings import Readings
 from dogeared.distill import likelihood
-from dogeared.distill.likelihood import AnswerLikelihoods, answer_log_likelihood, of_whole_answer, select_states
+from dogeared.distill.likelihood import AnswerLikelihoods, of_whole_answer, select_states
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 from tiny_readers import KINDS, PASSAGES, QUESTIONS, tiny_reader, tiny_readings
@@ -115,7 +115,7 @@ def test_tokens_are_not_judged_by_what_is_left_out(reader, readings):
 def test_what_is_no_token_of_an_answer_has_no_likelihood(reader):
     batch = reader.batch(QUESTIONS[:2], [PASSAGES[:1], PASSAGES[1:2]], answers=["Anna", "the old tower"])
     with torch.inference_mode():
-        found = answer_log_likelihood(reader, reader.fuse(batch), batch.labels)
+        found = reader.log_likelihood(reader.fuse(batch), batch.labels)
     assert (batch.labels[0] < 0).sum() == 2
     assert torch.equal(found == 0.0, batch.labels < 0)
 

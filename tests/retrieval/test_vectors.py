@@ -57,7 +57,8 @@ def test_float32_is_not_copied(tmp_path):
 @pytest.mark.parametrize("rows_at_once", [1, 7, 1000])
 def test_products_are_those_of_the_vectors_that_come_out(tmp_path, monkeypatch, kind, rows_at_once):
     monkeypatch.setattr("dogeared.retrieval.vectors._NUMBERS_AT_ONCE", rows_at_once * 64 + 63)
-    monkeypatch.setattr("dogeared.retrieval.vectors.FEW_ROWS", 4)
+    for module in ("retrieval.vectors", "few_rows"):
+        monkeypatch.setattr(f"dogeared.{module}.FEW_ROWS", 4)
     draw = np.random.default_rng(0)
     stored = written(tmp_path / kind, draw.standard_normal((300, 64)).astype(np.float32) * 3, kind)
     queries = draw.standard_normal((5, 64)).astype(np.float32)

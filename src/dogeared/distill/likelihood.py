@@ -32,7 +32,6 @@ from dogeared.records import AnswerLikelihood, PassageRelevance, Question
 __all__ = [
     "AnswerLikelihoods",
     "LikelihoodKind",
-    "answer_log_likelihood",
     "of_whole_answer",
     "perplexity_reduction",
     "select_states",
@@ -123,7 +122,7 @@ class AnswerLikelihoods:
         fused = replace(fused, states=fused.states.float())
         closed = torch.zeros(labels.shape, device=labels.device)
         if none is not None:
-            closed = answer_log_likelihood(reader, replace(none, states=none.states.float()), labels)
+            closed = reader.log_likelihood(replace(none, states=none.states.float()), labels)
         keep = fused.passage_of_token[owner] == place[:, None]
         if self.kind == "leave_one_out":
             keep = fused.mask[owner] & ~keep
@@ -132,23 +131,13 @@ class AnswerLikelihoods:
         at_once = max(1, _TOKENS_AT_ONCE // int(keep.sum(dim=1).amax())) if len(some) else 1
         for few in (some[start : start + at_once] for start in range(0, len(some), at_once)):
             states = select_states(fused, owner[few], keep[few])
-            rows[few] = answer_log_likelihood(reader, states, labels[owner[few]])
+            rows[few] = reader.log_likelihood(states, labels[owner[few]])
         lengths = (labels != IGNORED_LABEL).sum(dim=1).tolist()
         by_question = rows.double().cpu().split(counts.tolist())
         return (
             [own[:, :length] for own, length in zip(by_question, lengths, strict=True)],
             [own[:length] for own, length in zip(closed.double().cpu(), lengths, strict=True)],
         )
-
-
-def answer_log_likelihood(
-    reader: FusionInDecoder, fused: FusedStates, labels: Int[Tensor, "batch output"]
-) -> Float[Tensor, "batch output"]:
-    """Return the log-likelihood of each token of one answer a row, the end token's too; 0 where there is no label."""
-    logits = reader.logits_of(fused, labels).float()
-    ignored = labels == IGNORED_LABEL
-    chosen = logits.log_softmax(dim=-1).gather(2, labels.masked_fill(ignored, 0)[:, :, None]).squeeze(2)
-    return chosen.masked_fill(ignored, 0.0)
 
 
 def select_states(fused: FusedStates, question: Int[Tensor, " rows"], keep: Bool[Tensor, "rows length"]) -> FusedStates:

@@ -261,6 +261,13 @@ class FusionInDecoder(nn.Module):
         logits = self.logits_of(fused, batch.labels).flatten(0, 1).index_select(0, batch.counted)
         return F.cross_entropy(logits, batch.labels.flatten()[batch.counted])
 
+    def log_likelihood(self, fused: FusedStates, labels: Int[Tensor, "batch output"]) -> Float[Tensor, "batch output"]:
+        """Return that of each token of one answer a row, the end token's too; 0 where there is no label."""
+        logits = self.logits_of(fused, labels).float()
+        ignored = labels == IGNORED_LABEL
+        chosen = logits.log_softmax(dim=-1).gather(2, labels.masked_fill(ignored, 0)[:, :, None]).squeeze(2)
+        return chosen.masked_fill(ignored, 0.0)
+
     def logits_of(self, fused: FusedStates, labels: Int[Tensor, "batch output"]) -> Float[Tensor, "batch output vocab"]:
         """Return the decoder's logits where it should write the labels, each behind those before it."""
         with making_few_keys(self.model):
@@ -315,11 +322,8 @@ class FusionInDecoder(nn.Module):
             return ids, torch.stack(best.of_steps, dim=1)
         # For beams the library would keep the logits of all of them; the decoder says the answers again, one by one.
         ids = self._generated(fused)
-        of_answers = []
-        for number, written in enumerate(ids[:, 1:]):
-            likelihood = self.logits_of(fused.alone(number), written[None]).float().log_softmax(dim=-1)
-            of_answers.append(likelihood[0].gather(1, written[:, None]).squeeze(1))
-        return ids, torch.stack(of_answers)
+        answers = enumerate(ids[:, 1:])
+        return ids, torch.cat([self.log_likelihood(fused.alone(number), written[None]) for number, written in answers])
 
     @torch.inference_mode()
     def _generated(self, fused: FusedStates, **options: Any) -> Any:

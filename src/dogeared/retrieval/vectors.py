@@ -127,7 +127,7 @@ class StoredVectors:
             unfolded = queries.new_empty(min(some, len(part)) if is_folded else 0, self.dim)
             for rows, columns in zip(part.split(some), products.split(some, dim=1), strict=True):
                 block = unfolded[: len(rows)].copy_(rows) if is_folded else rows
-                columns.copy_(times_transposed(queries, block) if len(queries) <= FEW_ROWS else queries @ block.T)
+                columns.copy_(times_transposed(queries, block))
         if self.scales is None:
             return products
         return products.mul_(torch.from_numpy(self.scales[start:stop]).to(queries.device))

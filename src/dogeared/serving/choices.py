@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dogeared.batching import IGNORED_LABEL
 from dogeared.compute import Precision, autocast
-from dogeared.distill.likelihood import answer_log_likelihood, select_states
+from dogeared.distill.likelihood import select_states
 from dogeared.errors import ConfigError, DataError
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.reader.kinds import Reader
@@ -60,6 +60,6 @@ def choice_likelihoods(
     owner = torch.zeros(len(choices), dtype=torch.long, device=reader.device)
     # The decoder is run in float32: what tells choices apart is small beside what bfloat16 rounds away.
     states = select_states(replace(fused, states=fused.states.float()), owner, fused.mask[owner])
-    likely = answer_log_likelihood(reader, states, labels)
+    likely = reader.log_likelihood(states, labels)
     assert bool((labels != IGNORED_LABEL).any(dim=1).all()), "every choice has a token"
     return likely.double().sum(dim=1).cpu()
