@@ -158,17 +158,17 @@ def _answering(options: Options) -> Callable[[], Any]:
 STEPS: dict[str, Callable[[Options], Profiled]] = {
     "score_bf16": _warm(_scoring("bf16")),
     "score_fp32": _warm(_scoring("fp32")),
-    "train_bf16": _training("bf16", 0.0),
-    "train_fp32": _training("fp32", 0.0),
-    "train_bf16_dropout": _training("bf16", 0.1),
-    "train_fp32_dropout": _training("fp32", 0.1),
-    "student_dropout": _warm(_learning),
+    "train_bf16": _training("bf16", 0.1),
+    "train_fp32": _training("fp32", 0.1),
+    "train_bf16_no_dropout": _training("bf16", 0.0),
+    "train_fp32_no_dropout": _training("fp32", 0.0),
+    "student": _warm(_learning),
     "encode": _warm(_encoding),
     "search": _warm(_searching),
     "ask_20": _warm(_answering),
 }
 """By the names of their rows in ``benchmarks.speed``."""
-_READ = {"student_dropout": "passages", "encode": "passages", "ask_20": "questions"}
+_READ = {"student": "passages", "encode": "passages", "ask_20": "questions"}
 """Which file of ``wiki_en`` a step reads."""
 
 

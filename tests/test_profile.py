@@ -27,12 +27,10 @@ def test_the_longest_beginning_of_a_name_tells_the_kind(operation, kind):
 
 
 def test_the_shares_of_a_step_add_up_to_the_whole(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(
-        sys, "argv", ["profile", "train_fp32_dropout", "search", "encode", "--quick", "--data", str(tmp_path)]
-    )
+    monkeypatch.setattr(sys, "argv", ["profile", "train_fp32", "search", "encode", "--quick", "--data", str(tmp_path)])
     profiles.main()
     shown = capsys.readouterr().out
-    for step in ("train_fp32_dropout", "search"):
+    for step in ("train_fp32", "search"):
         of_step = shown.split(f"\n{step}\n")[1].split("of these")[0]
         shares = {name: float(share) for share, name in re.findall(r"([\d.]+) %  (.+)", of_step)}
         # Clocks of the profiler and of the wall differ by little; "outside" is what is left.

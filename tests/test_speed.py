@@ -139,7 +139,7 @@ def test_ratios():
 def test_the_command_measures_what_is_named_and_keeps_the_rest(tmp_path, monkeypatch, capsys):
     out = tmp_path / "latest.json"
     out.write_text('{"other": {"seconds": 1}, "score_fp32": {"seconds": 1}}')
-    names = ["score_fp32", "train_fp32", "train_fp32_dropout"]
+    names = ["score_fp32", "train_fp32", "train_fp32_no_dropout"]
     arguments = ["speed", *names, "--quick", "--repeats", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr("benchmarks.speed.train._QUESTIONS", 2)

@@ -52,7 +52,7 @@ def data(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("group", "rows"),
     [
-        ("student", {"student", "student_dropout", "student_cached"}),
+        ("student", {"student", "student_no_dropout", "student_cached"}),
         ("encode", {"encode"}),
         ("ask", {"ask_2", "ask_3"}),
         ("memory", {"memory_student"}),

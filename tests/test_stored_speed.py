@@ -15,18 +15,19 @@ FASTER_THAN_TEXTBOOK = {
     "score_bf16": 12.0,
     "score_fp32": 4.0,
     "train_bf16": 4.5,
-    "gpu_train_dropout": 4.5,
-    "train_fp32_dropout": 2.0,  # as readers are trained unless somebody says otherwise
+    "train_bf16_no_dropout": 4.5,
+    "train_fp32": 2.0,
+    "gpu_train": 4.5,
     "encode": 1.5,
     "search": 1 / 1.3,  # there the textbook is the bare product, which cannot be beaten by much
     "search_one": 1 / 1.3,
 }
 REACHED = {
-    "train_fp32": 1.7,  # 2 is aimed at, and reached, with dropout alone
+    "train_fp32_no_dropout": 1.7,  # 2 is aimed at, and reached with the dropout that readers are trained with
 }
 """Where an aim is not met yet: what was reached is not to be lost."""
 TIMES_FLOOR = {"score_bf16": 2.0}
-UTILISATION = {"gpu_score": 0.5, "gpu_train": 0.4}  # of the GPU's rate of matrix products
+UTILISATION = {"gpu_score": 0.5, "gpu_train_no_dropout": 0.4}  # of the GPU's rate of matrix products
 NOISE = 0.03  # relative: two measurements on one quiet machine differ by as much
 
 ALL_PASSAGES = "645190"

@@ -38,7 +38,7 @@ _QUESTIONS = 8  # that there are; more are the same over and over
 _SCORED, _STEPS, _ENCODED = (40, 160), (4, 12), (3, 13)  # few and many questions, steps, thousands of passages
 _OF_A_STEP = 4
 _STUDENT_QUESTIONS, _STUDENT_PASSAGES, _STUDENT_STEPS = 64, 20, (4, 24)  # of a step, of a question, few and many
-_DROPOUTS = {"gpu_train": 0.0, "gpu_train_dropout": 0.1}  # the latter is T5's own
+_DROPOUTS = {"gpu_train": 0.1, "gpu_train_no_dropout": 0.0}  # the former is T5's own
 _SIZE = 8192  # of the matrices whose product is the rate
 
 
