@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from dogeared.errors import ArtifactError, DataError
 from dogeared.records import Passage, Question
+from dogeared.retrieval import bm25
 from dogeared.retrieval.base import Retriever
 from dogeared.retrieval.bm25 import BM25Retriever, BM25Settings
 
@@ -91,6 +93,26 @@ def test_english_words_are_stemmed_and_stop_words_left_out():
     assert retrieve(plain, "the").passage_ids == ("one",)
     assert retrieve(plain, "run").passage_ids == ()
     assert retrieve(english, "running").passage_ids == ("one",)
+
+
+@pytest.mark.parametrize("language", ["en", "none"])
+def test_words_of_plain_text_are_those_of_any_text(language, monkeypatch):
+    plain = [chr(code) for code in (*range(0x300), *range(0x2000, 0x206A))]
+    texts = [f"The rivers{c}run, {c} {c}tens of {c}{c}s 4{c}2_{c}" for c in plain]
+    quick = bm25._Analyzer(language)
+    found = [quick.terms(text) for text in texts]
+    assert found[ord("-")][:2] == ["river", "run"] or language == "none"
+    monkeypatch.setattr(bm25, "_PLAIN_RUN", None)
+    monkeypatch.setattr(bm25, "_PLAIN", re.compile("(?!)"))
+    assert found == [bm25._Analyzer(language).terms(text) for text in texts]
+
+
+def test_stems_are_the_same_once_no_more_are_remembered(monkeypatch):
+    words = "The ponies, running to ponies and caresses of the runners"
+    stems = bm25._Analyzer("en").terms(words)
+    assert stems == ["poni", "run", "poni", "caress", "runner"]
+    monkeypatch.setattr(bm25, "_NUM_REMEMBERED", 0)
+    assert bm25._Analyzer("en").terms(words) == stems
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "ja", "none"])

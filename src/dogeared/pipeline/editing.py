@@ -122,8 +122,10 @@ def _edit_corpus(old: Path, made: Path, corpus: Corpus, kept: Sequence[int], new
 
 def _index_words(old: Path, made: Path, corpus: Corpus) -> None:
     manifest, before = read_manifest(old), load_words(old)
+    kind, settings = type(before), before.settings
+    del before  # it need not be held while the next one is made
     with write_artifact(made, kind=manifest.kind, settings=manifest.settings, inputs={}) as (folder, _):
-        index_corpus(type(before), corpus, before.settings).save(folder)
+        index_corpus(kind, corpus, settings).save(folder)
 
 
 def _carry(

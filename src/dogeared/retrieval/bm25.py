@@ -9,13 +9,14 @@ Source: Robertson and Zaragoza 2009; variants as in Kamphuis et al. 2020; bm25s 
 
 import json
 import logging
+import re
 import sys
 import unicodedata
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
@@ -58,6 +59,9 @@ STOP_WORDS: Final = frozenset(STOPWORDS_EN)
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー]"
 _RUN = regex.compile(rf"[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]+|{_UNSPACED}+", regex.V1)
 _STARTS_UNSPACED = regex.compile(_UNSPACED)
+# European letters without marks of their own, and punctuation: there \w is what _RUN takes, and much quicker to find.
+_PLAIN = re.compile(r"[\0-\u02ff\u2000-\u2069]*")
+_PLAIN_RUN = re.compile(r"[^\W_]+")
 _POSSESSIVE = regex.compile(r"['\u2019]s\b")
 
 _NUM_REMEMBERED = 1 << 16
@@ -111,16 +115,15 @@ class BM25Retriever:
         settings = settings or BM25Settings()
         analyzer = _Analyzer(settings.language)
         passage_ids: list[str] = []
-        vocabulary: dict[str, int] = {}
+        vocabulary = defaultdict[str, int](count().__next__)  # a new term gets the next number
         terms = _TermLists()
         for passage in passages:
             passage_ids.append(passage.id)
-            found = analyzer.terms(_text(passage))
-            terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in found])
+            terms.append(map(vocabulary.__getitem__, analyzer.terms(_text(passage))))
         check_indexed(passage_ids, num_terms=len(vocabulary))
         index = bm25s.BM25(k1=settings.k1, b=settings.b, method=settings.variant)
         # The empty term that bm25s would add has no column of its own in the index, and looking it up fails.
-        tokenized = cast(Any, bm25s.tokenization.Tokenized(ids=cast(Any, terms), vocab=vocabulary))
+        tokenized = cast(Any, bm25s.tokenization.Tokenized(ids=cast(Any, terms), vocab=dict(vocabulary)))
         index.index(tokenized, create_empty_token=False, show_progress=False)
         _LOG.info("indexed %d passages with %d different terms", len(passage_ids), len(vocabulary))
         return cls(settings, index, passage_ids)
@@ -179,7 +182,7 @@ class _Analyzer:
 
     def __init__(self, language: str) -> None:
         self._english = language == "en"
-        self._stem = lru_cache(maxsize=_NUM_REMEMBERED)(Stemmer.Stemmer("english").stemWord)
+        self._stems = _Stems()
 
     def terms(self, text: str) -> list[str]:
         """List the terms of a text, as often as they stand in it."""
@@ -189,15 +192,33 @@ class _Analyzer:
             text = _POSSESSIVE.sub("", text)
         words: list[str] = []
         pieces: list[str] = []
-        for run in _RUN.findall(text):
-            if run.isascii() or not _STARTS_UNSPACED.match(run):
-                words.append(run)
-            else:
-                pieces += run
-                pieces += (left + right for left, right in pairwise(run))
+        if _PLAIN.fullmatch(text):
+            words = _PLAIN_RUN.findall(text)
+        else:
+            for run in _RUN.findall(text):
+                if run.isascii() or not _STARTS_UNSPACED.match(run):
+                    words.append(run)
+                else:
+                    pieces += run
+                    pieces += (left + right for left, right in pairwise(run))
         if self._english:
-            words = [self._stem(word) for word in words if word not in STOP_WORDS]
+            stems = self._stems
+            words = [stem for word in words if (stem := stems[word])]
         return words + pieces
+
+
+class _Stems(dict[str, str]):
+    """The stem of an English word, empty of a stop word. Those asked for first, common ones mostly, are remembered."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(STOP_WORDS, ""))
+        self._stem = Stemmer.Stemmer("english").stemWord
+
+    def __missing__(self, word: str) -> str:
+        stem = self._stem(word)
+        if len(self) < _NUM_REMEMBERED:
+            self[word] = stem
+        return stem
 
 
 class _TermLists:
