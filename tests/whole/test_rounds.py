@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -205,6 +206,33 @@ def test_a_run_whose_old_rounds_were_removed_goes_on(copy, tiny_data, tiny_setti
         discard_content(path)
     results = go(tiny_data, copy, tiny_settings, "rounds.max=2", "rounds.patience=9")
     assert len(results["rounds"]) == 3
+
+
+def test_settings_by_which_a_removed_round_is_best_are_refused_and_nothing_is_lost(tiny_data, tiny_settings, tmp_path):
+    """Neither another measure nor fewer rounds may cost the models of the round that was best."""
+    out, longer = tmp_path / "run", (*LONGER, "rounds.max=3", "rounds.patience=9")
+    go(tiny_data, out, tiny_settings, *longer, "rounds.keep=all")
+    run = RunFolder(out)
+    for name, by_one, by_five in (("untouched", 0.1, 0.2), (0, 0.2, 0.3), (1, 0.6, 0.5), (2, 0.5, 0.7), (3, 0.4, 0.6)):
+        file = (run.untouched if name == "untouched" else run.round(name)).measures / "measures.json"
+        measures = json.loads(file.read_text())
+        measures["retriever"]["dev"] |= {"answer_success@1": by_one, "answer_success@5": by_five}
+        file.write_text(json.dumps(measures))
+    assert go(tiny_data, out, tiny_settings, *longer)["best"] == 2
+    assert is_discarded(run.round(1).retriever)
+    assert not is_discarded(run.round(2).retriever)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.suffix != ".html"}
+    for change in ("rounds.select_by=answer_success@1", "rounds.max=1", "rounds.patience=1"):
+        named = re.escape(change.replace("=", " = "))
+        if change == "rounds.patience=1":  # stops after round 3, as before: the best is round 2
+            assert go(tiny_data, out, tiny_settings, *longer, change)["best"] == 2
+            continue
+        with pytest.raises(
+            ArtifactError, match=rf"round-1/\w+: by {named} round 1 is best, and its models were removed"
+        ):
+            go(tiny_data, out, tiny_settings, *longer, change)
+        assert before == {path: path.read_bytes() for path in before}
+        assert api.load(out).retriever_name
 
 
 def test_test_questions_that_cannot_be_judged_are_said_and_left_unmeasured(tiny_data, tiny_settings, tmp_path, caplog):

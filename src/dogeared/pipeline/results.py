@@ -15,7 +15,7 @@ from dogeared.pipeline.measure import MEASURES_FILE
 from dogeared.pipeline.selection import Candidate, Name, choose_best
 from dogeared.storage import write_atomically
 
-__all__ = ["candidate", "clean_up", "collect", "read_experiment", "read_measures", "read_results"]
+__all__ = ["candidate", "check_best_is_kept", "clean_up", "collect", "read_experiment", "read_measures", "read_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,7 @@ def collect(run: RunFolder, experiment: Experiment, *, last_round: int, stopped:
     Raises:
         ArtifactError: The best round is one whose models were removed, when another setting selected.
     """
-    names: list[Name] = ["untouched", *range(last_round + 1)]
-    candidates = [candidate(run, experiment, name) for name in names]
-    best = choose_best(candidates)
-    if stopped is not None:
-        _check_kept(run, best, experiment)
+    best = check_best_is_kept(run, experiment, last_round=last_round)
     results = {
         "untouched": {**_split_measures(run.untouched), "name": experiment.retriever.model},
         "rounds": [_round(run.round(number), number) for number in range(last_round + 1)],
@@ -107,28 +103,46 @@ def clean_up(run: RunFolder, experiment: Experiment, *, last_round: int) -> None
     """Remove models and vectors of rounds that are neither best so far nor last; manifests and measures stay."""
     if experiment.rounds.keep == "all":
         return
-    names: list[Name] = ["untouched", *range(last_round + 1)]
-    best = choose_best([candidate(run, experiment, name) for name in names])
+    best = choose_best(_candidates(run, experiment, last_round))
     needed = {best, last_round, 0 if best == "untouched" else best}
     if best == 0 and experiment.starts_untouched:
         needed.add("untouched")
-    for name in names:
+    for name in ("untouched", *range(last_round + 1)):
         if name not in needed:
             for artifact in _models(_folder(run, name)):
                 discard_content(artifact)
 
 
-def _check_kept(run: RunFolder, best: Name, experiment: Experiment) -> None:
+def check_best_is_kept(run: RunFolder, experiment: Experiment, *, last_round: int) -> Name:
+    """Return the name of the best of all rounds so far, and of the untouched student, whose models are there.
+
+    Raises:
+        ArtifactError: They were removed, when by other settings another round was best.
+    """
+    best = choose_best(_candidates(run, experiment, last_round))
     folders = [_folder(run, best), run.round(0 if best == "untouched" else best)]
     if best == 0 and experiment.starts_untouched:
         folders.append(run.untouched)
     for artifact in [artifact for folder in folders for artifact in _models(folder)]:
         if is_discarded(artifact):
             raise ArtifactError(
-                f"{artifact}: by rounds.select_by = {experiment.rounds.select_by} {_called(best)} is best, and its "
-                "models were removed when another was; go back to the old setting, or choose another run directory "
-                'and rounds.keep = "all"'
+                f"{artifact}: by {_changed(run, experiment)} {_called(best)} is best, and its models were removed when "
+                f"another was. Go back to the settings of {run.experiment}, or choose another run directory and "
+                'rounds.keep = "all"'
             )
+    return best
+
+
+def _changed(run: RunFolder, experiment: Experiment) -> str:
+    """Name the settings of rounds that are others than when models were removed."""
+    before = read_experiment(run).rounds.model_dump()
+    changed = {key: value for key, value in experiment.rounds.model_dump().items() if value != before[key]}
+    return ", ".join(f"rounds.{key} = {value}" for key, value in changed.items()) or "what was measured"
+
+
+def _candidates(run: RunFolder, experiment: Experiment, last_round: int) -> list[Candidate]:
+    names: list[Name] = ["untouched", *range(last_round + 1)]
+    return [candidate(run, experiment, name) for name in names]
 
 
 def _called(name: Name) -> str:

@@ -23,7 +23,7 @@ from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
 from dogeared.pipeline.language import say_language, settle_language
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.reranking import ranking_to_read
-from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
+from dogeared.pipeline.results import candidate, check_best_is_kept, clean_up, collect, read_measures
 from dogeared.pipeline.selection import reason_to_stop
 from dogeared.pipeline.starts import first_retrieval
 
@@ -41,19 +41,24 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
         strict: Stop where a reader is not worth learning from, instead of saying so and going on.
 
     Raises:
+        ArtifactError: A step was done with other settings; or by these settings a round is best whose models were
+            removed. What the run had come to is not changed.
         ModelError: There is no such reader or retriever.
         TrainingError: The teacher check failed and ``strict`` is set.
     """
     say_language(experiment, run.data)
     experiment = settle_language(experiment, run.data)
     _check_names(run, experiment)
+    if done := _rounds_done(run, most=experiment.rounds.max):
+        check_best_is_kept(run, experiment, last_round=done)
     measure_untouched(run, experiment)
     _first_round(run, experiment)
     for number in range(1, experiment.rounds.max + 1):
         _check_teacher(run, number - 1, strict=strict)
         _distilled_round(run, experiment, number)
-        collect(run, experiment, last_round=number, stopped=None)
-        clean_up(run, experiment, last_round=number)
+        if number >= done:  # what the rounds before it came to was said when they were done
+            collect(run, experiment, last_round=number, stopped=None)
+            clean_up(run, experiment, last_round=number)
         distilled = [candidate(run, experiment, done) for done in range(1, number + 1)]
         reason = reason_to_stop(
             distilled, patience=experiment.rounds.patience, enough_overlap=experiment.rounds.enough_overlap
@@ -73,6 +78,12 @@ def _check_names(run: RunFolder, experiment: Experiment) -> None:
         resolve_model(experiment.retriever.model)
     if not (run.round(0).reader / MANIFEST).is_file():
         resolve_model(experiment.reader.model)
+
+
+def _rounds_done(run: RunFolder, *, most: int) -> int:
+    """Return the last distilled round, of as many as are asked for, that was measured before; 0 where none was."""
+    measured = (number for number in range(1, most + 1) if (run.round(number).measures / MANIFEST).is_file())
+    return max(measured, default=0)
 
 
 def measure_untouched(run: RunFolder, experiment: Experiment) -> None:
