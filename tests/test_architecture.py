@@ -138,6 +138,7 @@ LAYERS: dict[str, list[str]] = {
         "training.faults",
         "training.loop",
         "training.span_hint",
+        "training.taught",
         "training.train_reader",
         "training.train_extractive",
         "training.train_readers",

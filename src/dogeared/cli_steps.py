@@ -151,6 +151,10 @@ def train_retriever(
     ] = None,
     round_number: Annotated[int, typer.Option("--round", help="Only the seed depends on it.")] = 1,
     vectors: KeptVectors = None,
+    ranking: Annotated[
+        Path | None,
+        typer.Option(help="The ranking that was judged: for a contrastive loss, which takes no negatives from it."),
+    ] = None,
     preset: Preset = "cpu",
     config: Config = None,
     overrides: Overrides = None,
@@ -170,6 +174,7 @@ def train_retriever(
         experiment=experiment,
         round_number=round_number,
         vectors=vectors,
+        ranking=ranking,
     )
     say_done(out)
 

@@ -15,7 +15,7 @@ from dogeared.records import PassageRelevance, Question
 from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, encode_corpus, open_index
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.late_interaction import max_similarity, max_similarity_to_all
-from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex
+from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, write_shard
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
 
 SETTINGS = EncodingSettings(shard_passages=8, chunk_tokens=256, precision="fp32")
@@ -189,6 +189,16 @@ def test_a_corpus_is_encoded_shard_by_shard_and_goes_on_where_it_stopped(encoder
     assert isinstance(index.tokens, np.memmap)
     assert index.tokens.dtype == np.float16
     assert np.diff(index.starts).tolist() == [len(text) for text in expected]
+    np.testing.assert_allclose(index.tokens, np.concatenate(expected), atol=1e-3)
+
+
+def test_a_corpus_may_go_on_in_shards_of_another_size(encoder, corpus, tmp_path):
+    _, expected, _ = of_the_library(encoder, corpus)
+    write_shard(tmp_path / "shard-0000000000-0000000016.npy", [np.zeros((1, 8), dtype=np.float16)] * 16)
+    encode_corpus(encoder, corpus, tmp_path, SETTINGS)
+    index = open_index(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [STARTS_FILE, TOKENS_FILE]
+    assert isinstance(index, TokenIndex)
     np.testing.assert_allclose(index.tokens, np.concatenate(expected), atol=1e-3)
 
 

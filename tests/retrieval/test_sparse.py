@@ -117,6 +117,27 @@ def test_a_corpus_is_encoded_shard_by_shard_and_goes_on_where_it_stopped(encoder
     assert found.nnz == (expected != 0).sum()
 
 
+@pytest.mark.parametrize("size", [4, 12, 16])
+def test_a_corpus_may_go_on_in_shards_of_another_size(encoder, corpus, tmp_path, monkeypatch, size):
+    _, expected = embedded(encoder, corpus)
+    make, asked = encoder.passage_chunks, []
+
+    def failing(passages, **rest):
+        if len(asked) == 2:
+            raise OSError("the disk is gone")
+        asked.append(len(passages))
+        return make(passages, **rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(encoder, "passage_chunks", failing)
+        with pytest.raises(OSError, match="the disk is gone"):
+            encode_corpus(encoder, corpus, tmp_path, SETTINGS)
+    other = SETTINGS.model_copy(update={"shard_passages": size})
+    file = encode_corpus(encoder, corpus, tmp_path, other)
+    assert [path.name for path in tmp_path.iterdir()] == [SPARSE_FILE]
+    np.testing.assert_allclose(sparse.load_npz(file).toarray(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("k", [1, 7, 99])
 def test_retrieval_is_numpys(encoder, corpus, tmp_path, k):
     encode_corpus(encoder, corpus, tmp_path, SETTINGS)

@@ -1,13 +1,15 @@
 """Where answers stand among the tokens of all passages, and what pointing at them costs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dogeared.batching import reader_batch
 from dogeared.training.span_hint import HintedReader, fused_token_ids, hinted_batch, pointing_loss
-from tiny_readers import QUESTIONS, passage, tiny_reader, tiny_tokenizer
+from dogeared.training.train_reader import ReaderTraining, _Source
+from tiny_readers import QUESTIONS, passage, tiny_reader, tiny_readings, tiny_tokenizer
 
 PASSAGES = [
     [passage(0, "Anna wrote . Anna sang"), passage(1, "the tall tower")],
@@ -43,8 +45,8 @@ def test_the_loss_by_hand():
     wanted = torch.tensor([[True, False, True, False], [False, False, False, False]])
     loss = pointing_loss(scores, mask, wanted)
     total = math.exp(1) + math.exp(2) + math.exp(0)
-    assert loss.item() == pytest.approx(-math.log((math.exp(1) + math.exp(0)) / total))
-    loss.backward()
+    assert loss.tolist() == pytest.approx([-math.log((math.exp(1) + math.exp(0)) / total), 0.0])
+    loss.sum().backward()
     assert scores.grad is not None
     assert torch.isfinite(scores.grad).all()
     assert not scores.grad[1].any()  # nothing to point at, nothing to learn
@@ -66,3 +68,25 @@ def test_a_hint_of_no_weight_is_the_readers_own_loss_and_one_with_weight_reaches
     assert any(p.grad is not None and p.grad.any() for p in reader.model.get_encoder().parameters())
     assert model.pointer.weight.grad is not None
     assert model.pointer.weight.grad.any()
+
+
+def test_the_loss_of_a_step_with_hints_does_not_depend_on_how_it_is_cut(tmp_path):
+    """Questions have hints or none, and labels of different length."""
+    reader = tiny_reader("t5", tmp_path)
+    answers = ["Anna", "tower Rome north", "Ghent", "Anna", "Emil built the tower by", "Bert", "nothing"]
+    readings = tiny_readings(tmp_path, num_passages=4)
+    questions = [replace(q, answers=(text,)) for q, text in zip(readings.questions, answers, strict=True)]
+    readings = replace(readings, questions=questions)
+    torch.manual_seed(0)
+    hinted = HintedReader(reader, 1.0).eval()
+    plain, losses = {}, {}
+    for size in (0, 1, 2, 3):
+        for model, found, weight in ((hinted, losses, 1.0), (reader, plain, 0.0)):
+            settings = ReaderTraining(questions_per_step=len(answers), questions_per_batch=size, hint_weight=weight)
+            batches = _Source(reader, readings, settings, seed=0, language="en").batches_of_step(0)
+            whole = sum(batch.weight for batch in batches)
+            with torch.no_grad():
+                found[size] = sum(float(model(batch)) * batch.weight / whole for batch in batches)
+    assert list(plain.values()) == pytest.approx([plain[0]] * 4, rel=1e-5)
+    assert list(losses.values()) == pytest.approx([losses[0]] * 4, rel=1e-5)
+    assert losses[0] > plain[0] + 1.0

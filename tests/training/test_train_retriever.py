@@ -185,6 +185,51 @@ def test_a_batch_scores_each_question_against_its_own_passages_alone(encoder, wo
                 assert batch.relevance[row, place].item() == pytest.approx(relevance[question.id].relevance[place])
 
 
+def test_what_was_retrieved_for_a_question_is_no_negative_of_it(encoder, words, tmp_path):
+    """Not only what it is taught by: neither what the teacher judged below that, nor what it was never asked about."""
+    task = Task(tmp_path, words)
+    ids = {"q0": ("0-0", "1-0", "2-0"), "q1": ("2-0", "3-0", "4-0"), "q2": ("4-0", "5-0", "0-0")}
+    relevance = {
+        name: PassageRelevance(question_id=name, passage_ids=passages, relevance=(3.0, 2.0, 1.0))
+        for name, passages in ids.items()
+    }
+    settings = SETTINGS.model_copy(update={"num_passages": 2, "contrastive_weight": 1.0})
+    student = Student(encoder.eval(), settings)
+
+    def loss(retrieved):
+        batch = distillation_batch(encoder, task.questions[:3], relevance, task.corpus, settings, retrieved=retrieved)
+        with torch.inference_mode():
+            return student(batch).item()
+
+    taught = [passage_id for passages in ids.values() for passage_id in passages[:2]]
+    rows = task.corpus.rows_of(taught)
+    with torch.inference_mode():
+        queries = encoder.embed(encoder.query_chunks([question.text for question in task.questions[:3]]))
+        passages = encoder.embed(encoder.passage_chunks(task.corpus.passages(rows)))
+        score = encoder.score_all(queries, passages).double().numpy()
+
+    def expected(own):
+        losses = []
+        for row, name in enumerate(ids):
+            right = score[row, taught.index(ids[name][0])]
+            others = [score[row, place] for place, passage_id in enumerate(taught) if passage_id not in own[name]]
+            losses.append(np.log(np.exp(np.array([right, *others])).sum()) - right)
+        return sum(losses) / len(losses)
+
+    assert loss(None) == pytest.approx(expected(ids), abs=1e-5)
+    more = {"q0": ["3-0"], "q2": ["1-0", "9-9"]}
+    with_more = {name: (*passages, *more.get(name, ())) for name, passages in ids.items()}
+    assert loss(more) == pytest.approx(expected(with_more), abs=1e-5)
+    assert abs(loss(more) - loss(None)) > 1e-3
+
+
+def test_a_question_that_no_teacher_judged_is_named(encoder, words, tmp_path):
+    task = Task(tmp_path, words)
+    del task.relevance["q7"]
+    with pytest.raises(TrainingError, match=r"none of 1 of 96, the first of them 'q7'; have the training questions"):
+        distil(encoder, task, tmp_path)
+
+
 @pytest.mark.parametrize(("reduction", "divisor"), [("batch_mean", 1), ("reference", 6)])
 def test_the_loss_is_the_divergence_of_the_softmaxes(encoder, words, tmp_path, reduction, divisor):
     task = Task(tmp_path, words)

@@ -1,8 +1,9 @@
 """In-batch contrastive loss: a question's best passage against the passages of the other questions of its batch.
 
 Distillation orders the few passages that were retrieved for a question; this holds the question off all others. A
-passage that was retrieved for the question too is never its negative, whosever list it also stands in, and a passage
-that several questions share counts once. Pure functions over tensors; no model is called.
+passage of the question's own is never its negative, whosever list it also stands in, and a passage that several
+questions share counts once. What else was retrieved for a question, the caller knows. Pure functions over tensors; no
+model is called.
 
 Source: Karpukhin et al. 2020 (DPR), section 3.2 (in-batch negatives).
 """

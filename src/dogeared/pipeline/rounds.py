@@ -121,6 +121,7 @@ def _distilled_round(run: RunFolder, experiment: Experiment, number: int) -> Non
         experiment=experiment,
         round_number=number,
         vectors=vectors,
+        ranking=before.ranking,
     )
     steps.encode(here.vectors, data=data, retriever=here.retriever, experiment=experiment, vectors=vectors)
     steps.retrieve(here.ranking, data=data, retriever=here.retriever, vectors=here.vectors, experiment=experiment)

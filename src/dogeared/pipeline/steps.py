@@ -61,6 +61,10 @@ __all__ = [
 ]
 
 
+_SEARCH = {"probes", "breadth", "proposals"}
+"""Settings of an index that bear on what is found in it, and not on what it is."""
+
+
 def retrieve_first(out: Path, *, data: Path, words: Path | None, experiment: Experiment) -> None:
     """Rank passages for all questions without any training: by words, or as given with the questions.
 
@@ -149,11 +153,15 @@ def train_retriever(
     experiment: Experiment,
     round_number: int,
     vectors: Path | None = None,
+    ranking: Path | None = None,
 ) -> None:
     """Distil a reader's relevance into the student, which goes on from where it stands.
 
     Its passages need not be encoded where their vectors are given, which a student whose passages keep theirs allows.
+    The ranking that was judged tells a contrastive loss what was retrieved for a question besides what was judged, and
+    is no negative of it; no other loss looks at it.
     """
+    ranking = ranking if experiment.retriever_training.contrastive_weight else None
     seed = seed_of(experiment.seed, "retriever", round_number)
 
     def work(folder: Path, facts: Facts) -> None:
@@ -168,6 +176,7 @@ def train_retriever(
             seed=seed,
             folder=work_folder(out),
             vectors=None if vectors is None else StoredVectors.open(vectors),
+            retrieved=_retrieved(dataset, ranking, experiment),
             likelihoods=token_likelihoods(relevance, experiment),
         )
         _note_training(facts, state)
@@ -179,6 +188,7 @@ def train_retriever(
         "seed": seed,
     }
     inputs = {"data": data, "relevance": relevance, "start": start, **_kept(vectors, experiment)}
+    inputs |= {"ranking": ranking} if ranking is not None else {}
     make_from(out, "train_retriever", settings, inputs, work, tracking=experiment.tracking)
 
 
@@ -203,7 +213,7 @@ def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, ve
 
     settings: dict[str, Any] = {"precision": experiment.encoding.precision}
     # Only what differs from the default is noted, so that vectors made before there was a choice are what they were.
-    if chosen := experiment.index.model_dump(exclude_defaults=True, exclude={"probes", "breadth", "proposals"}):
+    if chosen := experiment.index.model_dump(exclude_defaults=True, exclude=_SEARCH):
         settings["index"] = chosen
     inputs = {"data": data, "retriever": retriever, **_kept(vectors, experiment)}
     make_from(out, "encode", settings, inputs, work)
@@ -218,8 +228,13 @@ def retrieve(out: Path, *, data: Path, retriever: Path, vectors: Path, experimen
         facts["retriever"] = dense.name
         write_rankings(dense.retrieve(dataset.questions, experiment.num_passages), folder / RANKINGS_FILE)
 
-    inputs = {"data": data, "retriever": retriever, "vectors": vectors}
-    make_from(out, "retrieve", {"num_passages": experiment.num_passages}, inputs, work)
+    settings: dict[str, Any] = {"num_passages": experiment.num_passages}
+    # An exact search has no settings; of another only what differs from the default is noted, as by ``encode``.
+    if experiment.index.kind != "exact" and (
+        chosen := experiment.index.model_dump(exclude_defaults=True, include=_SEARCH)
+    ):
+        settings["index"] = chosen
+    make_from(out, "retrieve", settings, {"data": data, "retriever": retriever, "vectors": vectors}, work)
 
 
 def evaluate(
@@ -301,6 +316,16 @@ def _kept(vectors: Path | None, experiment: Experiment) -> dict[str, Path]:
             "changes how such a student encodes passages. Leave them out, or set retriever.encoders = query_only"
         )
     return {"vectors": vectors}
+
+
+def _retrieved(dataset: Dataset, ranking: Path | None, experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Name what was retrieved for training questions, and what they were made from, where that is left out."""
+    rankings = read_rankings(ranking / RANKINGS_FILE) if ranking is not None else {}
+    return {
+        question.id: (*rankings[question.id].passage_ids, *own) if question.id in rankings else own
+        for question in dataset.split("train")
+        for own in [question.gold if experiment.leave_out_source else ()]
+    }
 
 
 def _note_training(facts: Facts, state: TrainingState) -> None:

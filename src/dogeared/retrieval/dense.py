@@ -237,7 +237,12 @@ def _encode_shards(
 ) -> list[Path]:
     """Write the shards that are not there, and return all."""
     shards = _cut(range(len(corpus)), settings.shard_passages)
-    files = {rows: folder / f"shard-{rows.start:010d}{suffix}" for rows in shards}
+    # Both ends are named: with another size of shards one that begins alike does not end alike.
+    files = {rows: folder / f"shard-{rows.start:010d}-{rows.stop:010d}{suffix}" for rows in shards}
+    names = {file.name.removesuffix(suffix) for file in files.values()}
+    for file in folder.glob("shard-*"):
+        if file.name.partition(".")[0] not in names:
+            file.unlink()
     missing = [rows for rows, file in files.items() if not file.is_file()]
     done = len(corpus) - sum(map(len, missing))
     with bar("encode passages", total=len(corpus), unit="passages", done=done) as progress:

@@ -67,7 +67,7 @@ class LoopSettings(Settings):
     """Questions whose gradients make one update."""
     questions_per_batch: int = Field(default=0, ge=0)
     """Questions in memory at once, as many as a step has where 0; bounds memory, and changes results only by rounding
-    and by where dropout falls."""
+    and by where dropout falls, unless a loss compares the questions of a batch."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """At the end of the warm-up."""
     schedule: Schedule = "linear"

@@ -12,7 +12,7 @@ Source: the loss is that of an extractive reader with shared normalisation and m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from dogeared.batching import Movable, ReaderBatch
 from dogeared.reader.fid import FusionInDecoder
 
-__all__ = ["HintedBatch", "HintedReader", "fused_token_ids", "hinted_batch", "pointing_loss"]
+__all__ = ["HintedBatch", "HintedReader", "fused_token_ids", "hinted_batch", "hinted_batches", "pointing_loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,14 @@ class HintedBatch(Movable):
         reading: The questions with their passages and labels.
         starts: The tokens at which an answer begins.
         ends: The tokens at which an answer ends.
+        num_hints: What the losses of its questions are divided by: how many questions have a hint, in a batch that is a
+            step; else such a number that the step's loss is the same however it is cut.
     """
 
     reading: ReaderBatch
     starts: Bool[Tensor, "batch length"]
     ends: Bool[Tensor, "batch length"]
+    num_hints: float
 
     @property
     def weight(self) -> int:
@@ -64,7 +67,7 @@ class HintedReader(nn.Module):
         fused = self.reader.fuse(batch.reading)
         scores = self.pointer(fused.states.float())
         hints = [
-            pointing_loss(scores[..., side], fused.mask, wanted)
+            pointing_loss(scores[..., side], fused.mask, wanted).sum() / batch.num_hints
             for side, wanted in enumerate((batch.starts, batch.ends))
         ]
         return self.reader.loss(fused, batch.reading) + self.weight * torch.stack(hints).mean()
@@ -72,8 +75,8 @@ class HintedReader(nn.Module):
 
 def pointing_loss(
     scores: Float[Tensor, "batch length"], mask: Bool[Tensor, "batch length"], wanted: Bool[Tensor, "batch length"]
-) -> Float[Tensor, ""]:
-    """Return minus the log of the probability of all wanted tokens together, averaged over questions that have any.
+) -> Float[Tensor, " batch"]:
+    """Return minus the log of the probability of all wanted tokens together; 0 for a question without any.
 
     The softmax of a question covers the tokens of all its passages and nothing else.
     """
@@ -81,13 +84,30 @@ def pointing_loss(
     total = scores.masked_fill(~mask, -torch.inf).logsumexp(dim=1)
     # A question with nothing to point at gets a row of zeros, because the gradient of an empty sum is not a number.
     right = scores.masked_fill(~wanted & has_any[:, None], -torch.inf).logsumexp(dim=1)
-    return torch.where(has_any, total - right, 0.0).sum() / has_any.sum().clamp_min(1)
+    return torch.where(has_any, total - right, 0.0)
+
+
+def hinted_batches(
+    batches: Sequence[ReaderBatch], tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[Sequence[str]]]
+) -> list[HintedBatch]:
+    """Find the answers in all batches of a step, whose loss averages over the hints of them all.
+
+    Args:
+        batches: Of one step.
+        tokenizer: The reader's.
+        answers: Of each batch all answers of each question.
+    """
+    hinted = [hinted_batch(batch, tokenizer, texts) for batch, texts in zip(batches, answers, strict=True)]
+    num_hints = sum(int(batch.starts.any(dim=1).sum()) for batch in hinted)
+    whole = sum(batch.weight for batch in batches)
+    # The loop counts a batch by its share in the labels of the step; that is made up for here.
+    return [replace(batch, num_hints=max(num_hints, 1) * batch.weight / whole) for batch in hinted]
 
 
 def hinted_batch(
     batch: ReaderBatch, tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[str]]
 ) -> HintedBatch:
-    """Find the answers of each question among the tokens of its passages.
+    """Find the answers of each question among the tokens of its passages, in a batch that is a step.
 
     Args:
         batch: As ``FusionInDecoder.batch`` makes it, on the CPU: many small questions, which a GPU answers no faster.
@@ -104,7 +124,7 @@ def hinted_batch(
                 found = (token_ids[row].unfold(0, len(wanted), 1) == wanted).all(dim=1).nonzero().squeeze(1)
                 starts[row, found] = True
                 ends[row, found + len(wanted) - 1] = True
-    return HintedBatch(reading=batch, starts=starts, ends=ends)
+    return HintedBatch(reading=batch, starts=starts, ends=ends, num_hints=float(max(1, int(starts.any(dim=1).sum()))))
 
 
 def fused_token_ids(batch: ReaderBatch) -> Int[Tensor, "batch length"]:

@@ -29,7 +29,7 @@ from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
-from dogeared.training.span_hint import HintedBatch, HintedReader, hinted_batch
+from dogeared.training.span_hint import HintedBatch, HintedReader, hinted_batches
 
 __all__ = ["ReaderTraining", "train_reader"]
 
@@ -159,12 +159,8 @@ class _Source:
         ]
         if not self.settings.hint_weight:
             return batches
-        return [
-            hinted_batch(
-                batch, self.reader.tokenizer, [self.readings.questions[index].taught_answers for index in chosen[part]]
-            )
-            for batch, part in zip(batches, parts, strict=True)
-        ]
+        taught = [self.readings.questions[index].taught_answers for index in chosen]
+        return hinted_batches(batches, self.reader.tokenizer, [taught[part] for part in parts])
 
     def _chosen(self, step: int) -> list[int]:
         if step >= self.settings.curriculum_steps:

@@ -26,6 +26,7 @@ from dogeared.errors import TrainingError
 from dogeared.records import PassageRelevance, Question
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, train
+from dogeared.training.taught import taught_questions
 
 __all__ = ["RerankerBatch", "RerankerStudent", "RerankerTraining", "reranker_batch", "train_reranker"]
 
@@ -115,9 +116,9 @@ def train_reranker(
         folder: For checkpoints; an interrupted training goes on from there.
 
     Raises:
-        TrainingError: No question has two passages to choose between.
+        TrainingError: No question has two passages to choose between, or the teacher was not asked about one.
     """
-    taught = [question for question in questions if len(relevance[question.id].passage_ids) >= 2]
+    taught = taught_questions(questions, relevance)
     if not taught:
         raise TrainingError(
             f"expected questions with two passages or more to learn an order from, none of {len(questions)} has them; "

@@ -8,7 +8,7 @@ Source: Izacard and Grave 2021, section 3 (equation 5 and algorithm of section 3
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +31,7 @@ from dogeared.retrieval.dual_encoder import DualEncoder, FeatureChunk
 from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.checkpoint import TrainingState
 from dogeared.training.loop import LoopSettings, items_of_step, train
+from dogeared.training.taught import taught_questions
 
 __all__ = ["DistillationBatch", "RetrieverTraining", "Student", "distillation_batch", "train_retriever"]
 
@@ -66,9 +67,11 @@ class RetrieverTraining(LoopSettings):
     """By how much ``max_margin`` wants the better passage of a pair to score higher, after the temperature."""
     contrastive_weight: float = Field(default=0.0, ge=0, le=1)
     """The share of an in-batch contrastive loss: 0 has none, 1 has nothing else. The teacher's best passage stands
-    against the other questions' passages of the same batch, so ``questions_per_batch`` decides how many there are."""
+    against the other questions' passages of the same batch, so ``questions_per_batch`` decides how many there are;
+    none of them was retrieved for the question itself."""
     query_sparsity: float = Field(default=5e-5, ge=0)
-    """Of a student with sparse vectors: the weight of what its questions cost to search; more leaves fewer words."""
+    """Of a student with sparse vectors: the weight of what its questions cost to search; more leaves fewer words. The
+    cost is one of a batch, so ``questions_per_batch`` bears on it a little."""
     passage_sparsity: float = Field(default=3e-5, ge=0)
     """The same of passages, which decides how large the index is."""
     chunk_tokens: int = Field(default=0, ge=0)
@@ -97,6 +100,7 @@ class DistillationBatch(Movable):
         relevance: The teacher's; minus infinity where a question has fewer passages than another.
         likelihoods: Of the answer's single tokens, with the same places of minus infinity, where the loss wants them.
         output_mask: Which of these tokens belong to the answer.
+        retrieved: Which of the passages were retrieved for which question, where the loss wants to know.
     """
 
     queries: tuple[FeatureChunk, ...]
@@ -107,6 +111,7 @@ class DistillationBatch(Movable):
     relevance: Float[Tensor, "batch passages"]
     likelihoods: Float[Tensor, "batch passages output"] | None = None
     output_mask: Bool[Tensor, "batch output"] | None = None
+    retrieved: Bool[Tensor, "batch rows"] | None = None
 
     @property
     def weight(self) -> int:
@@ -170,11 +175,14 @@ class Student(nn.Module):
         owner = batch.slots // num_passages
         own = score[owner, torch.arange(len(owner), device=score.device)]
         grid = own.new_zeros(num_questions * num_passages).index_copy(0, batch.slots, own)
+        is_negative = in_batch_negatives(batch.passage_rows, owner, num_questions=num_questions)
+        if batch.retrieved is not None:
+            is_negative &= ~batch.retrieved
         best = batch.relevance.argmax(dim=1) + torch.arange(num_questions, device=score.device) * num_passages
         contrastive = contrastive_loss(
             score,
             torch.searchsorted(batch.slots, best),
-            in_batch_negatives(batch.passage_rows, owner, num_questions=num_questions),
+            is_negative,
             temperature=self.temperature,
         )
         distillation = self._distillation(batch, grid.view(num_questions, num_passages))
@@ -209,6 +217,7 @@ def train_retriever(
     seed: int,
     folder: Path,
     vectors: StoredVectors | None = None,
+    retrieved: Mapping[str, Collection[str]] | None = None,
     likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> TrainingState:
     """Train a student in place.
@@ -223,17 +232,15 @@ def train_retriever(
         folder: For checkpoints; an interrupted training goes on from there.
         vectors: Of all passages of the corpus, in its order, if they are known and the encoder does not change them:
             then no passage is encoded.
+        retrieved: By question id, passages that no contrastive loss may hold against the question; those that the
+            teacher judged need not be named.
         likelihoods: Of the answers' single tokens, by question id, for the loss that wants them; of the same passages
             as ``relevance``.
 
     Raises:
-        TrainingError: No question has two passages to choose between.
+        TrainingError: No question has two passages to choose between, or the teacher was not asked about one.
     """
-    taught = [question for question in questions if len(relevance[question.id].passage_ids) >= 2]
-    if left_out := len(questions) - len(taught):
-        logger.warning(
-            "%d of %d training questions have fewer than two passages and teach nothing", left_out, len(questions)
-        )
+    taught = taught_questions(questions, relevance)
     if not taught and settings.steps:
         raise TrainingError(
             "distillation wants questions with two passages or more, for a softmax over one passage is constant and "
@@ -259,6 +266,7 @@ def train_retriever(
                 corpus,
                 settings,
                 vectors=vectors,
+                retrieved=retrieved,
                 likelihoods=likelihoods,
             )
             for start in range(0, len(chosen), size)
@@ -289,6 +297,7 @@ def distillation_batch(
     settings: RetrieverTraining,
     *,
     vectors: StoredVectors | None = None,
+    retrieved: Mapping[str, Collection[str]] | None = None,
     likelihoods: Mapping[str, AnswerLikelihood] | None = None,
 ) -> DistillationBatch:
     """Tokenize questions, and passages unless their vectors are given, and lay out which belong together."""
@@ -307,6 +316,10 @@ def distillation_batch(
         grid[row, :count] = torch.tensor(item.relevance[:count])
     ids = [passage_id for item, count in zip(judged, counts, strict=True) for passage_id in item.passage_ids[:count]]
     rows = corpus.rows_of(ids)
+    is_retrieved = None
+    if settings.contrastive_weight:
+        own = [{*item.passage_ids, *(retrieved or {}).get(item.question_id, ())} for item in judged]
+        is_retrieved = torch.tensor([[passage_id in names for passage_id in ids] for names in own])
     how = {"max_chunk_tokens": settings.chunk_tokens or None, "remembers": True}
     return DistillationBatch(
         queries=encoder.query_chunks([question.text for question in questions], **how),
@@ -317,4 +330,5 @@ def distillation_batch(
         relevance=grid,
         likelihoods=of_tokens,
         output_mask=output_mask,
+        retrieved=is_retrieved,
     )
