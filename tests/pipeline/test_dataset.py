@@ -51,7 +51,7 @@ def test_questions_passages_and_splits_come_back(tmp_path):
     assert (facts["num_passages"], facts["num_without_answers"], facts["num_skipped"]) == (2, 1, 0)
     assert facts["splits_given"] is True
     assert facts["cost"]["seconds"] >= 0
-    with pytest.raises(DataError, match='start = "given" wants a ranking, and none came'):
+    with pytest.raises(DataError, match='start = "given" wants a ranking, and none of the corpus came'):
         dataset.given_rankings()
 
 
@@ -155,6 +155,17 @@ def test_a_ranking_of_another_corpus_is_refused(tmp_path):
         DataError, match="the ranking of question 'a' names the passage 'p7', which is not in the corpus"
     ):
         prepare(tmp_path, ranking=run)
+
+
+def test_passages_that_come_with_questions_are_no_ranking_of_another_corpus(tmp_path, caplog):
+    other = {"id": "wiki:1", "title": "t", "text": "some other text"}
+    dataset = prepare(tmp_path, [{**QUESTIONS[0], "ctxs": [other]}, *QUESTIONS[1:]])
+    assert (
+        "the ranking of question 'a' names the passage 'wiki:1', which is not in the corpus; what came" in caplog.text
+    )
+    assert len(dataset.corpus) == len(PASSAGES)
+    with pytest.raises(DataError, match="none of the corpus came with the questions"):
+        dataset.given_rankings()
 
 
 def test_what_was_prepared_is_not_read_again_and_other_files_are_refused(tmp_path):

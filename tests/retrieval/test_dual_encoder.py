@@ -165,6 +165,17 @@ def test_dot_products_of_vectors_of_length_one_are_refused(ready):
         load(ready, similarity="dot")
 
 
+def test_a_saved_student_is_compared_as_wanted_or_refused(plain, tmp_path):
+    load(plain).save(tmp_path / "dot")
+    load(plain, similarity="cosine").save(tmp_path / "cosine")
+    for name in ("dot", "cosine"):
+        for similarity in ("auto", name):
+            assert load(tmp_path / name, similarity=similarity).is_cosine == (name == "cosine")
+    assert load(tmp_path / "dot", similarity="cosine").is_cosine
+    with pytest.raises(ModelError, match="expected cosine or auto for a model that ends in normalisation, got dot"):
+        load(tmp_path / "cosine", similarity="dot")
+
+
 def test_what_is_no_encoder_is_an_error_that_says_so(tmp_path):
     with pytest.raises(ModelError, match="expected a folder with a saved model"):
         load(tmp_path / "absent")

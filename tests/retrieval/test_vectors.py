@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dogeared.errors import ArtifactError
+from dogeared.errors import ArtifactError, ModelError
 from dogeared.few_rows import times_transposed
 from dogeared.retrieval.index import ExactIndex
 from dogeared.retrieval.vectors import SCALES_FILE, VECTORS_FILE, StoredVectors
@@ -123,3 +123,10 @@ def test_missing_scales_are_told(tmp_path):
     (tmp_path / "a" / SCALES_FILE).unlink()
     with pytest.raises(ArtifactError, match="expected vectors"):
         StoredVectors.open(tmp_path / "a")
+
+
+def test_numbers_too_large_for_sixteen_bits_are_refused(tmp_path):
+    vectors = np.array([[1.0, 2.0], [3.0, -70_000.0]], dtype=np.float32)
+    with pytest.raises(ModelError, match=r"numbers up to 65,504 to keep in float16, got 70,000 from the encoder; set"):
+        written(tmp_path / "float16", vectors, "float16")
+    assert written(tmp_path / "float32", vectors, "float32").take([1]).tolist() == [[3.0, -70_000.0]]

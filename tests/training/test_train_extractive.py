@@ -64,8 +64,14 @@ def test_without_an_answer_in_any_passage_there_is_nothing_to_learn(tmp_path):
 
 
 def test_settings_of_a_decoder_are_said_to_bear_on_nothing(tmp_path, caplog):
-    idle = SETTINGS.model_copy(update={"steps": 0, "decoder_pace": 2.0, "hint_weight": 1.0})
-    with caplog.at_level(logging.INFO):
+    usual = {"steps": 0, "decoder_pace": 1.0}
+    for changes, names in (
+        ({}, ""),
+        ({"decoder_pace": 2.0, "hint_weight": 1.0}, "reader_training.hint_weight and reader_training.decoder_pace: "),
+        ({"activation_checkpointing": True}, "reader_training.activation_checkpointing: "),
+    ):
+        idle = SETTINGS.model_copy(update={**usual, **changes})
+        caplog.clear()
         train_extractive(fresh(tmp_path), readings(tmp_path), idle, seed=0, folder=tmp_path / "work")
-    assert "of fresh decoders alone; an extractive reader has none" in caplog.text
-    assert "reader_training.hint_weight" in caplog.text
+        assert ("bears on nothing in an extractive one" in caplog.text) is bool(changes)
+        assert names in caplog.text

@@ -13,7 +13,11 @@ from dogeared.evaluation.answers import exact_match
 from dogeared.reader.answering import answer_questions
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage, Question, Ranking
+from dogeared.training import loop
+from dogeared.training import train_reader as training
+from dogeared.training.optim import adamw
 from dogeared.training.train_reader import ReaderTraining, train_reader
+from tiny_readers import tiny_reader
 
 SETTINGS = ReaderTraining(steps=3, questions_per_step=4, learning_rate=0.01, precision="fp32", max_gradient_norm=1e9)
 
@@ -190,6 +194,42 @@ def test_the_best_weights_on_dev_are_kept(reader, tmp_path):
     part = readings(tmp_path, QUESTIONS[:2])
     right = [exact_match(a, q.answers) for a, q in zip(answer_questions(reader, part), QUESTIONS[:2], strict=True)]
     assert sum(right) / 2 == max(state.evaluations.values()) == state.evaluations[state.best_step]
+
+
+def test_dev_questions_without_answers_are_passed_over(reader, tmp_path, monkeypatch):
+    asked = []
+
+    def noting(reader, read, **named):
+        asked.append([question.id for question in read.questions])
+        return answer_questions(reader, read, **named)
+
+    monkeypatch.setattr(training, "answer_questions", noting)
+    dev = readings(tmp_path, [*(Question(id=f"open{number}", text="where ?") for number in range(3)), *QUESTIONS[:3]])
+    state = train(reader, readings(tmp_path), tmp_path, steps=4, dev=dev, evaluate_every_steps=2, evaluate_questions=2)
+    assert list(state.evaluations) == [2, 4]
+    assert asked == [["north", "south"]] * 2
+
+
+@pytest.mark.parametrize("hint_weight", [0.0, 1.0])
+@pytest.mark.parametrize("kind", ["t5", "bart", "bert2bert"])
+def test_a_decoder_of_any_kind_learns_at_its_pace(kind, hint_weight, tmp_path, monkeypatch):
+    made = []
+
+    def noting(*arguments, **named):
+        made.append(adamw(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "adamw", noting)
+    any_reader = tiny_reader(kind, tmp_path)
+    settings = SETTINGS.model_copy(update={"steps": 0, "decoder_pace": 2.5, "hint_weight": hint_weight})
+    train_reader(any_reader, readings(tmp_path), settings, seed=0, folder=tmp_path / "work")
+    (optimizer,) = made
+    pace_of = {id(one): group["pace"] for group in optimizer.param_groups for one in group["params"]}
+    shared = {id(one) for one in any_reader.model.get_encoder().parameters()}
+    own = [one for one in any_reader.model.get_decoder().parameters() if id(one) not in shared]
+    assert own
+    assert {pace_of[id(one)] for one in own} == {2.5}
+    assert {pace_of[id(one)] for one in any_reader.model.get_encoder().parameters()} == {1.0}
 
 
 def test_dev_questions_without_answers_cannot_be_measured_on(reader, tmp_path, caplog):

@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from dogeared.artifacts import read_manifest
+from dogeared.data.rankings import read_rankings
 from dogeared.errors import ArtifactError
 from dogeared.pipeline import making, steps
 from dogeared.pipeline.config import load_experiment
+from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.training import loop
 
@@ -181,3 +183,72 @@ def test_an_input_that_is_not_finished_is_named(run, changed, tmp_path):
         steps.train_reader(
             tmp_path / "reader", data=run.data, ranking=tmp_path / "ranking", experiment=changed(), round_number=0
         )
+
+
+def test_how_an_index_is_searched_bears_on_a_ranking(run, changed, tmp_path):
+    """Of an exact search nothing is noted, as there is nothing to say."""
+    folders = {"data": run.data, "retriever": run.untouched.retriever, "vectors": run.untouched.vectors}
+    steps.retrieve(tmp_path / "exact", **folders, experiment=changed("index.probes=4"))
+    assert read_manifest(tmp_path / "exact").settings.keys() == {"num_passages", "dogeared"}
+    few, many = (changed("index.kind=ivfpq", f"index.probes={probes}") for probes in (1, 60))
+    steps.retrieve(tmp_path / "approximate", **folders, experiment=few)
+    with pytest.raises(ArtifactError, match=r"index\.probes: 1 -> 60"):
+        steps.retrieve(tmp_path / "approximate", **folders, experiment=many)
+
+
+def test_a_student_or_reader_that_reads_less_than_it_was_trained_on_makes_other_artifacts(run, changed, tmp_path):
+    usual, shorter = changed(), changed("retriever.max_length_tokens=8", "reader.max_length_tokens=8")
+    of_student = {"data": run.data, "retriever": run.untouched.retriever}
+    of_reader = {"data": run.data, "ranking": run.round(0).ranking, "reader": run.round(0).reader}
+    steps.encode(tmp_path / "vectors", **of_student, experiment=usual)
+    steps.retrieve(tmp_path / "ranking", **of_student, vectors=run.untouched.vectors, experiment=usual)
+    steps.score_passages(tmp_path / "relevance", **of_reader, experiment=usual, splits=["dev"])
+    for made in ("vectors", "ranking", "relevance"):
+        assert "max_length_tokens" not in read_manifest(tmp_path / made).settings
+    refused = pytest.raises(ArtifactError, match=r"max_length_tokens: \S+ -> 8")
+    with refused:
+        steps.encode(tmp_path / "vectors", **of_student, experiment=shorter)
+    with refused:
+        steps.retrieve(tmp_path / "ranking", **of_student, vectors=run.untouched.vectors, experiment=shorter)
+    with refused:
+        steps.score_passages(tmp_path / "relevance", **of_reader, experiment=shorter, splits=["dev"])
+
+
+def test_what_is_drawn_at_random_for_a_student_is_noted_with_its_seed(changed, tmp_path):
+    first, second = (changed("retriever.vectors=multi", f"seed={seed}") for seed in (0, 1))
+    steps.untouched_retriever(tmp_path / "student", experiment=first)
+    with pytest.raises(ArtifactError, match=r"seed: 0 -> 1"):
+        steps.untouched_retriever(tmp_path / "student", experiment=second)
+
+
+def test_a_reader_is_given_no_more_passages_than_were_retrieved(run, changed, caplog):
+    several = changed("reader.num_passages=20", "language=en")
+    assert "reader.num_passages = 20: no more than num_passages = 8 are retrieved" in caplog.text
+    assert steps.load_reader(run.round(0).reader, several).settings.num_passages == 8
+    assert steps.load_reader(run.round(0).reader, changed("language=en")).settings.num_passages == 4
+
+
+def test_a_contrastive_loss_is_told_what_was_retrieved(run, changed, tmp_path, monkeypatch):
+    told = []
+    train = steps.train_retriever_in_place
+    monkeypatch.setattr(
+        steps,
+        "train_retriever_in_place",
+        lambda *given, **named: told.append(named["retrieved"]) or train(*given, **named),
+    )
+    folders = {"data": run.data, "relevance": run.round(1).relevance, "start": run.untouched.retriever}
+    rankings = read_rankings(run.round(0).ranking / "rankings.parquet")
+    dataset = Dataset.open(run.data)
+    for name, overrides in (
+        ("plain", []),
+        ("contrastive", ["retriever_training.contrastive_weight=0.5"]),
+        ("left-out", ["retriever_training.contrastive_weight=0.5", "leave_out_source=true"]),
+    ):
+        steps.train_retriever(
+            tmp_path / name, **folders, experiment=changed(*overrides), round_number=1, ranking=run.round(0).ranking
+        )
+        assert ("ranking" in read_manifest(tmp_path / name).inputs) is (name != "plain")
+        for question in dataset.split("train"):
+            expected = () if name == "plain" else rankings[question.id].passage_ids
+            expected += question.gold if name == "left-out" else ()
+            assert told[-1][question.id] == expected

@@ -14,14 +14,15 @@ from typer.testing import CliRunner
 from dogeared.artifacts import read_manifest
 from dogeared.cli import app
 from dogeared.data.rankings import read_rankings
-from dogeared.errors import ArtifactError
-from dogeared.pipeline import steps
+from dogeared.errors import ArtifactError, ConfigError
+from dogeared.pipeline import steps, supervised
 from dogeared.pipeline.config import load_experiment
-from dogeared.pipeline.dataset import Dataset
+from dogeared.pipeline.dataset import Dataset, prepare_data
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.supervised import train_dpr
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.encoder_models import routes
+from dogeared.training.train_supervised import find_examples
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 SUPERVISED = ("supervised.steps=3", "supervised.questions_per_step=4", "supervised.learning_rate=0.01")
@@ -126,3 +127,31 @@ def test_a_run_starts_from_a_baseline_trained_here_as_the_recipe_says(tiny_data,
     for question, row in zip(dataset.split("test"), scores, strict=True):
         best = dataset.corpus.ids(row.argsort(descending=True)[:3].tolist())
         assert list(ranking[question.id].passage_ids[:3]) == list(best)
+
+
+def test_no_question_has_its_source_for_a_positive_where_that_is_left_out(
+    tmp_path, tiny_data, tiny_settings, monkeypatch
+):
+    done = CliRunner().invoke(
+        app, ["cloze", "--passages", str(tiny_data / "passages.jsonl"), "--out", str(tmp_path / "cloze.jsonl")]
+    )
+    assert done.exit_code == 0, done.output
+    experiment = load_experiment(overrides=[*tiny_settings, *SUPERVISED, "leave_out_source=true"])
+    prepare_data(tmp_path / "data", questions=tmp_path / "cloze.jsonl", passages=tiny_data / "passages.jsonl")
+    steps.index_words(tmp_path / "words", data=tmp_path / "data", experiment=experiment)
+    steps.retrieve_first(tmp_path / "ranking", data=tmp_path / "data", words=tmp_path / "words", experiment=experiment)
+    steps.untouched_retriever(tmp_path / "student", experiment=experiment)
+    seen = []
+    monkeypatch.setattr(
+        supervised, "find_examples", lambda *given, **named: seen.extend(find_examples(*given, **named)) or seen
+    )
+    of_all = {"data": tmp_path / "data", "ranking": tmp_path / "ranking", "start": tmp_path / "student"}
+    train_dpr(tmp_path / "dpr", **of_all, experiment=experiment)
+    assert seen
+    for example in seen:
+        used = {example.positive.id, *(passage.id for passage in example.negatives)}
+        assert not used & set(example.question.gold)
+    assert read_manifest(tmp_path / "dpr").settings["leave_out_source"] is True
+    with pytest.raises(ConfigError, match=r'leave_out_source: expected false with supervised\.positives = "gold"'):
+        gold = load_experiment(overrides=[*tiny_settings, "leave_out_source=true", "supervised.positives=gold"])
+        train_dpr(tmp_path / "gold", **of_all, experiment=gold)

@@ -5,6 +5,7 @@ refused with the nearest known one. No default of a part stands here: it lives w
 """
 
 import difflib
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -32,6 +33,8 @@ from dogeared.training.train_reader import ReaderTraining
 from dogeared.training.train_reranker import RerankerTraining
 from dogeared.training.train_retriever import RetrieverTraining
 from dogeared.training.train_supervised import SupervisedTraining
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Experiment", "RoundsSettings", "load_experiment", "preset_names", "setting_keys"]
 
@@ -153,6 +156,12 @@ def load_experiment(
         raise ConfigError(
             f'start_model: expected none with start = "{experiment.start}", which uses no vectors, got '
             f'{experiment.start_model!r}; set start = "dense" or "hybrid", or leave it out'
+        )
+    if experiment.reader.num_passages > experiment.num_passages:
+        logger.warning(
+            "reader.num_passages = %d: no more than num_passages = %d are retrieved, so the reader reads so many",
+            experiment.reader.num_passages,
+            experiment.num_passages,
         )
     check_trackers(experiment.tracking)
     check_goes_with(experiment.teacher, experiment.reader)

@@ -72,8 +72,8 @@ class Dataset:
         file = self.folder / _GIVEN
         if not file.is_file():
             raise DataError(
-                'start = "given" wants a ranking, and none came with the questions. Give a TREC run, or questions in '
-                "FiD's format with ctxs; or start from bm25."
+                'start = "given" wants a ranking, and none of the corpus came with the questions. Give a TREC run, or '
+                "questions in FiD's format with ctxs and no other passages; or start from bm25."
             )
         return list(read_rankings(file).values())
 
@@ -138,8 +138,14 @@ def _prepare(
     check_gold(dealt, corpus)
     write_questions(dealt, folder / _QUESTIONS)
     rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else reading.rankings
+    if stranger := _stranger(rankings, corpus):
+        if ranking is not None or passages is None:
+            raise DataError(f"{stranger}; give the corpus that was ranked", file=ranking or questions)
+        logger.warning(
+            "%s: %s; what came with the questions (ctxs) is no ranking of it and left out", passages, stranger
+        )
+        rankings = []
     if rankings:
-        _check_rankings(rankings, corpus, ranking or questions)
         write_rankings(rankings, folder / _GIVEN)
     if skipped:
         lines = (json.dumps({"file": e.file, "line": e.line, "field": e.field, "reason": e.reason}) for e in skipped)
@@ -221,15 +227,16 @@ def _check_splits(dealt: Sequence[Question], counts: dict[str, int], file: Path)
         logger.warning("%s has no test questions; the results are those on dev alone", file)
 
 
-def _check_rankings(rankings: Sequence[Ranking], corpus: Corpus, file: Path) -> None:
+def _stranger(rankings: Sequence[Ranking], corpus: Corpus) -> str | None:
+    """Name the first passage of a ranking that is not in the corpus."""
     for ranking in rankings:
         for passage_id in ranking.passage_ids:
             if passage_id not in corpus:
-                raise DataError(
+                return (
                     f"the ranking of question {ranking.question_id!r} names the passage {passage_id!r}, which is not "
-                    "in the corpus; give the corpus that was ranked",
-                    file=file,
+                    "in the corpus"
                 )
+    return None
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -32,6 +32,7 @@ from dogeared.reader.kinds import Reader, open_reader
 from dogeared.records import AnswerLikelihood, PassageRelevance, Question, Ranking
 from dogeared.retrieval.dense import encode_corpus, index_files
 from dogeared.retrieval.dual_encoder import DualEncoder
+from dogeared.retrieval.vectors import StoredVectors
 from dogeared.training.train_retriever import Student, distillation_batch
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
@@ -109,10 +110,14 @@ def make_plan(
         else (passage for one in given for passage in one.passages or ())
     )
     started = time.monotonic()
+    seen: set[str] = set()
     for passage in source:
+        if passage.id in seen:  # it comes with another question too
+            continue
+        seen.add(passage.id)
         num_passages += 1
         corpus_mb += (len(passage.id) + len(passage.title) + len(passage.text)) / _MB
-        if len(sample) < _SAMPLE_PASSAGES and all(passage.id != other.id for other in sample):
+        if len(sample) < _SAMPLE_PASSAGES:
             sample.append(passage)
     reading_seconds = time.monotonic() - started
     asked = list(islice((question for question in dealt if question.answers), _SAMPLE_QUESTIONS))
@@ -224,7 +229,8 @@ class _Probe:
 
     def _judge(self, settings: TeacherSettings, reader: Reader | None, num_passages: int) -> tuple[float, float]:
         teacher = choose_teacher(
-            settings,
+            # Heads are chosen by questions whose passages were retrieved; which they are does not matter for the cost.
+            settings.model_copy(update={"num_heads": 0}),
             reader=reader,
             aggregation=self.experiment.relevance,
             language=self.experiment.settled_language,
@@ -235,7 +241,8 @@ class _Probe:
     def _train_retriever(self, *, times: int) -> PlannedStep:
         settings = self.experiment.retriever_training
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
-        vectors = np.zeros((len(self.corpus), encoder.dim), np.float32) if encoder.freezes_passages else None
+        known = encoder.freezes_passages
+        vectors = StoredVectors(np.zeros((len(self.corpus), encoder.dim), np.float32)) if known else None
         student = Student(encoder, settings).train()
         relevance = {
             name: PassageRelevance(question_id=name, passage_ids=ranking.passage_ids, relevance=ranking.scores)
@@ -250,8 +257,9 @@ class _Probe:
         }
 
         def work(asked: Sequence[Question]) -> None:
-            known = {"vectors": vectors, "likelihoods": likelihoods}
-            batch = distillation_batch(encoder, asked, relevance, self.corpus, settings, **known)
+            batch = distillation_batch(
+                encoder, asked, relevance, self.corpus, settings, vectors=vectors, likelihoods=likelihoods
+            )
             with autocast(settings.precision, default_device()):
                 student(batch.to(encoder.device)).backward()
 
@@ -268,10 +276,9 @@ class _Probe:
     def _encode(self, num_passages: int, *, times: int) -> PlannedStep:
         encoder = DualEncoder.load(self.experiment.retriever).to(default_device())
         with measured_cost() as cost:
-            encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding)
+            encode_corpus(encoder, self.corpus, self.folder, self.experiment.encoding, self.experiment.index.vectors)
         written = sum(file.stat().st_size for file in index_files(self.folder))
-        one = written / len(self.corpus) if encoder.is_sparse or encoder.is_multi else encoder.dim * 4
-        vectors = num_passages * one / _MB
+        vectors = num_passages * written / len(self.corpus) / _MB
         return PlannedStep(
             name="encode_corpus",
             times=times,

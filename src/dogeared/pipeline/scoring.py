@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dogeared.artifacts import check_sizes
+from dogeared.artifacts import check_sizes, read_manifest
 from dogeared.compute import default_device
 from dogeared.data.rankings import read_likelihoods, read_rankings, write_likelihoods, write_relevance
 from dogeared.data.readings import Readings
@@ -21,14 +21,17 @@ from dogeared.pipeline.config import Experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.language import settle_language
 from dogeared.pipeline.making import Facts, make_from
+from dogeared.reader.fid import ReaderSettings
 from dogeared.reader.kinds import Reader, open_reader
 from dogeared.records import AnswerLikelihood, Ranking
+from dogeared.retrieval.dual_encoder import RetrieverSettings
 
 __all__ = [
     "LIKELIHOODS_FILE",
     "RANKINGS_FILE",
     "RELEVANCE_FILE",
     "load_reader",
+    "noted_length",
     "noted_source",
     "readings_of",
     "score_passages",
@@ -92,7 +95,9 @@ def score_passages(
 
     settings = settings_of_teacher(chosen, aggregation=experiment.relevance, language=experiment.settled_language)
     inputs = {"data": data, "ranking": ranking}
-    inputs |= {"reader": reader} if chosen.reads and reader is not None else {}
+    if chosen.reads and reader is not None:
+        inputs["reader"] = reader
+        settings |= noted_length(reader, experiment.reader)
     settings = {"num_passages": num_passages, **settings, **(noted_source(experiment) if "train" in splits else {})}
     settings |= {"supervised_gold": gold} if gold else {}
     make_from(out, "score_passages", settings, inputs, work)
@@ -103,6 +108,13 @@ def noted_source(experiment: Experiment) -> dict[str, bool]:
     return {"leave_out_source": True} if experiment.leave_out_source else {}
 
 
+def noted_length(model: Path, settings: ReaderSettings | RetrieverSettings) -> dict[str, int]:
+    """Return what goes into a manifest where a model reads texts cut otherwise than it was trained on; else nothing."""
+    role = "reader" if isinstance(settings, ReaderSettings) else "retriever"
+    trained = read_manifest(model).settings.get(role, {}).get("max_length_tokens", settings.max_length_tokens)
+    return {} if trained == settings.max_length_tokens else {"max_length_tokens": settings.max_length_tokens}
+
+
 def load_reader(folder: Path, experiment: Experiment) -> Reader:
     """Load a trained reader onto the device.
 
@@ -110,7 +122,9 @@ def load_reader(folder: Path, experiment: Experiment) -> Reader:
         ArtifactError: There is none, or a file of it is missing or cut.
     """
     check_sizes(folder)
-    settings = experiment.reader.model_copy(update={"model": str(folder.absolute())})
+    # It was trained on as many passages as were retrieved, where it could read more.
+    several = min(experiment.reader.num_passages, experiment.num_passages)
+    settings = experiment.reader.model_copy(update={"model": str(folder.absolute()), "num_passages": several})
     return open_reader(settings, language=experiment.settled_language).to(default_device()).eval()
 
 

@@ -26,6 +26,7 @@ from dogeared.pipeline.scoring import (
     RANKINGS_FILE,
     RELEVANCE_FILE,
     load_reader,
+    noted_length,
     noted_source,
     readings_of,
     score_passages,
@@ -140,7 +141,10 @@ def untouched_retriever(out: Path, *, experiment: Experiment) -> None:
         torch.manual_seed(experiment.seed)
         DualEncoder.load(experiment.retriever).save(folder)
 
-    make_from(out, "untouched_retriever", {"retriever": experiment.retriever.model_dump()}, {}, work)
+    settings: dict[str, Any] = {"retriever": experiment.retriever.model_dump()}
+    if experiment.retriever.vectors != "dense":  # a start without a projection of its own gets one drawn at random
+        settings["seed"] = experiment.seed
+    make_from(out, "untouched_retriever", settings, {}, work)
 
 
 @joined
@@ -211,7 +215,10 @@ def encode(out: Path, *, data: Path, retriever: Path, experiment: Experiment, ve
         build_approximate(whole, experiment.index)
         reuse_vectors(whole, folder)
 
-    settings: dict[str, Any] = {"precision": experiment.encoding.precision}
+    settings: dict[str, Any] = {
+        "precision": experiment.encoding.precision,
+        **noted_length(retriever, experiment.retriever),
+    }
     # Only what differs from the default is noted, so that vectors made before there was a choice are what they were.
     if chosen := experiment.index.model_dump(exclude_defaults=True, exclude=_SEARCH):
         settings["index"] = chosen
@@ -228,7 +235,10 @@ def retrieve(out: Path, *, data: Path, retriever: Path, vectors: Path, experimen
         facts["retriever"] = dense.name
         write_rankings(dense.retrieve(dataset.questions, experiment.num_passages), folder / RANKINGS_FILE)
 
-    settings: dict[str, Any] = {"num_passages": experiment.num_passages}
+    settings: dict[str, Any] = {
+        "num_passages": experiment.num_passages,
+        **noted_length(retriever, experiment.retriever),
+    }
     # An exact search has no settings; of another only what differs from the default is noted, as by ``encode``.
     if experiment.index.kind != "exact" and (
         chosen := experiment.index.model_dump(exclude_defaults=True, include=_SEARCH)

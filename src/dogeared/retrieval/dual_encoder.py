@@ -140,6 +140,7 @@ class DualEncoder(nn.Module):
         model.max_seq_length = min(settings.max_length_tokens, longest or settings.max_length_tokens)
         saved = Path(name) / _OWN_FILE
         if saved.is_file():
+            set_similarity(model, settings.similarity)
             return cls(model, **json.loads(saved.read_text(encoding="utf-8")), freeze_passages=freeze_passages)
         # What vectors by words or by tokens have of "question" and "title" is of no use: they stand in every text.
         is_papers = not is_ready and not is_sparse(model) and not is_multi(model)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dogeared.errors import ArtifactError
+from dogeared.errors import ArtifactError, ModelError
 from dogeared.few_rows import FEW_ROWS, times_transposed
 from dogeared.storage import reserve
 
@@ -88,7 +88,16 @@ class StoredVectors:
         return cast(VectorKind, self.vectors.dtype.name)
 
     def put(self, rows: Sequence[int] | np.ndarray, vectors: Float[np.ndarray, "some dim"]) -> None:
-        """Write vectors into rows."""
+        """Write vectors into rows.
+
+        Raises:
+            ModelError: They hold numbers too large for 16 bits, and that is how they are kept.
+        """
+        if self.kind == "float16" and (largest := np.abs(vectors).max(initial=0)) > np.finfo(np.float16).max:
+            raise ModelError(
+                f"index.vectors: expected numbers up to {np.finfo(np.float16).max:,.0f} to keep in float16, got "
+                f'{largest:,.0f} from the encoder; set index.vectors = "float32", or see what is wrong with the encoder'
+            )
         if self.scales is not None:
             scales = np.maximum(np.abs(vectors).max(axis=1, initial=0), np.finfo(np.float32).tiny) / 127
             self.scales[rows] = scales

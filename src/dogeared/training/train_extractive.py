@@ -24,7 +24,7 @@ __all__ = ["train_extractive"]
 
 logger = logging.getLogger(__name__)
 
-_OF_A_DECODER = ("curriculum_steps", "hint_weight")
+_OF_ANOTHER_READER = ("curriculum_steps", "hint_weight", "decoder_pace", "activation_checkpointing")
 
 
 def train_extractive(
@@ -49,8 +49,9 @@ def train_extractive(
     Raises:
         TrainingError: No question has a passage that holds an answer.
     """
-    if idle := [f"reader_training.{name}" for name in _OF_A_DECODER if getattr(settings, name)]:
-        logger.info("%s: of fresh decoders alone; an extractive reader has none", " and ".join(idle))
+    others = {name: ReaderTraining.model_fields[name].default for name in _OF_ANOTHER_READER}
+    if idle := [f"reader_training.{name}" for name, usual in others.items() if getattr(settings, name) != usual]:
+        logger.warning("%s: for readers with a decoder; bears on nothing in an extractive one", " and ".join(idle))
     matcher = AnswerMatcher(reader.language)
     bearing = [
         question
@@ -89,7 +90,7 @@ def train_extractive(
 
     def evaluate() -> float:
         assert dev_readings is not None
-        part = replace(dev_readings, questions=dev_readings.questions[: settings.evaluate_questions])
+        part = replace(dev_readings, questions=judged[: settings.evaluate_questions])
         found = answer_questions(reader, part, precision=settings.precision)
         right = [
             exact_match(answer, question.answers, reader.language)
@@ -97,7 +98,7 @@ def train_extractive(
         ]
         return sum(right) / max(1, len(right))
 
-    can_evaluate = dev_readings is not None and any(question.answers for question in dev_readings.questions)
+    judged = [question for question in dev_readings.questions if question.answers] if dev_readings is not None else []
     return train(
         reader,
         batches_of_step,
@@ -105,6 +106,6 @@ def train_extractive(
         seed=seed,
         folder=folder,
         name="train reader",
-        evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
+        evaluate=evaluate if judged and settings.evaluate_every_steps else None,
         ids_of_step=lambda step: [bearing[index].id for index in chosen_of_step(step)],
     )

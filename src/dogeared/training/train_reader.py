@@ -99,21 +99,23 @@ def train_reader(
 
     def evaluate() -> float:
         assert dev_readings is not None
-        part = replace(dev_readings, questions=dev_readings.questions[: settings.evaluate_questions])
+        part = replace(dev_readings, questions=judged[: settings.evaluate_questions])
         written = answer_questions(reader, part, precision=settings.precision)
         right = [exact_match(answer, q.answers, language) for answer, q in zip(written, part.questions, strict=True)]
         return sum(right) / max(1, len(right))
 
-    can_evaluate = dev_readings is not None and any(question.answers for question in dev_readings.questions)
+    judged = [question for question in dev_readings.questions if question.answers] if dev_readings is not None else []
+    learning = HintedReader(reader, settings.hint_weight) if settings.hint_weight else reader
+    decoder = next(name for name, part in learning.named_modules() if part is reader.model.get_decoder())
     return train(
-        HintedReader(reader, settings.hint_weight) if settings.hint_weight else reader,
+        learning,
         source.batches_of_step,
         settings,
         seed=seed,
         folder=folder,
         name="train reader",
-        evaluate=evaluate if can_evaluate and settings.evaluate_every_steps else None,
-        paces={"model.decoder": settings.decoder_pace, "reader.model.decoder": settings.decoder_pace, "pointer": 5.0},
+        evaluate=evaluate if judged and settings.evaluate_every_steps else None,
+        paces={decoder: settings.decoder_pace, "pointer": 5.0},
         ids_of_step=source.ids_of_step,
     )
 
