@@ -15,6 +15,7 @@ from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.records import Passage
 from dogeared.report import write_report
+from dogeared.reporting.sides import read_side
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -221,3 +222,17 @@ def test_teacher_warnings_are_told(run):
 def test_a_directory_without_results_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"found none; make one with dogeared run"):
         write_report(RunFolder(tmp_path))
+
+
+def test_what_ends_a_line_in_unicode_ends_none_of_the_predictions(run):
+    """Such a character comes with a span of scraped text, or with an id."""
+    for folder in (run.untouched, run.round(0), run.round(1)):
+        file = folder.measures / "predictions.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            if "prediction" in row:
+                row["prediction"] = "the\u2028sea\u0085"
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        note_sizes(folder.measures)
+    assert "the\u2028sea" in write_report(run).read_text(encoding="utf-8")
+    assert read_side(run.path).measured

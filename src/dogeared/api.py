@@ -11,13 +11,15 @@ from dogeared.errors import ConfigError
 from dogeared.locks import hold
 from dogeared.pipeline.config import Experiment, load_experiment
 from dogeared.pipeline.dataset import prepare_data
+from dogeared.pipeline.editing import complete_edited
 from dogeared.pipeline.layout import RunFolder
+from dogeared.pipeline.plan import Plan, make_plan
 from dogeared.pipeline.rounds import run_rounds
 from dogeared.pipeline.store import share as share_artifacts
 from dogeared.report import write_report
 from dogeared.service import QuestionAnswering
 
-__all__ = ["load", "run", "run_experiment"]
+__all__ = ["load", "plan_experiment", "run", "run_experiment"]
 
 
 def run(
@@ -77,11 +79,7 @@ def run_experiment(
     share: Path | None = None,
 ) -> dict[str, Any]:
     """Do what ``run`` does, with settings that are loaded already."""
-    if ranking is not None and experiment.start != "given":
-        raise ConfigError(
-            f'start: expected "given" for a run that comes with a ranking, got "{experiment.start}", which would not '
-            f'look at {ranking}; set start = "given", or leave the ranking out'
-        )
+    _refuse_unread_ranking(experiment, ranking)
     folder = RunFolder(out)
     with hold(out), share_artifacts(share):
         prepare_data(
@@ -93,8 +91,22 @@ def run_experiment(
             skip_bad_rows=skip_bad_rows,
         )
         results = run_rounds(folder, experiment, strict=strict)
+        complete_edited(folder)
         write_report(folder)
     return results
+
+
+def plan_experiment(
+    experiment: Experiment,
+    *,
+    questions: Path,
+    passages: Path | None = None,
+    ranking: Path | None = None,
+    skip_bad_rows: bool = False,
+) -> Plan:
+    """Estimate what ``run_experiment`` will cost, and refuse the settings that it refuses."""
+    _refuse_unread_ranking(experiment, ranking)
+    return make_plan(experiment, questions=questions, passages=passages, skip_bad_rows=skip_bad_rows)
 
 
 def load(out: Path | str, *, hybrid: bool = False) -> QuestionAnswering:
@@ -108,3 +120,11 @@ def load(out: Path | str, *, hybrid: bool = False) -> QuestionAnswering:
         ArtifactError: There is no run with results, or its result cannot be fused.
     """
     return QuestionAnswering.open(Path(out), hybrid=hybrid)
+
+
+def _refuse_unread_ranking(experiment: Experiment, ranking: Path | None) -> None:
+    if ranking is not None and experiment.start != "given":
+        raise ConfigError(
+            f'start: expected "given" for a run that comes with a ranking, got "{experiment.start}", which would not '
+            f'look at {ranking}; set start = "given", or leave the ranking out'
+        )

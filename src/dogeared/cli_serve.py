@@ -99,13 +99,19 @@ def ask(
 ) -> None:
     """Answer a question with the best round of a run, and show what the reader saw."""
     from dogeared.service import Asked, QuestionAnswering
-    from dogeared.serving.shapes import answer_json
+    from dogeared.serving.shapes import answer_json, choices_json
     from dogeared.serving.threshold import find_threshold
     from dogeared.terminal import print_answer
 
+    if choices and rerank:
+        raise ConfigError("--rerank: expected none with --choice, which lists no passages, got both; leave out one")
     service = QuestionAnswering.open(folder, hybrid=hybrid, both=before)
     if choices:
-        for choice, share in service.choose(question, choices, k=k).items():
+        shares = service.choose(question, choices, k=k, side="before" if before else "after")
+        if as_json:
+            _print_json(choices_json(question.strip(), shares, service, "before" if before else "after"))
+            return
+        for choice, share in shares.items():
             print(f"{share:.3f}  {choice}")
         return
     threshold = find_threshold(folder, service).confidence

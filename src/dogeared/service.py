@@ -206,21 +206,25 @@ class QuestionAnswering:
                 answered += self._read(texts[part], found[part], asked[part])
         return answered
 
-    def choose(self, question: str, choices: Sequence[str], *, k: int | None = None) -> dict[str, float]:
+    def choose(
+        self, question: str, choices: Sequence[str], *, k: int | None = None, side: Side = "after"
+    ) -> dict[str, float]:
         """Say how likely each of several answers is among them, after reading passages; the likeliest first.
 
         Args:
             question: Any text that is not blank.
             choices: Two or more different answers; nothing else comes out.
             k: How many passages to read, as ``ask`` does.
+            side: Which retriever finds them.
 
         Raises:
             ConfigError: The reader marks spans, and can say only what a passage says.
             DataError: The question is blank, or the choices cannot be told apart.
+            ArtifactError: There is no such retriever.
         """
         text = _checked(question, k)
         with self._models:
-            (found,) = self._search([text], [Asked(question=question, k=k)], rerank=True)
+            (found,) = self._search([text], [Asked(question=question, k=k, side=side)], rerank=True)
             passages = [one.passage for one in found]
             likely = choice_likelihoods(self._reader, text, passages, choices, precision=self._precision)
         shares = dict(zip(choices, likely.softmax(dim=0).tolist(), strict=True))

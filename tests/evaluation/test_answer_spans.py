@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dogeared.evaluation.answers import answer_spans, has_answer
+from dogeared.evaluation.answers import answer_places, answer_spans, has_answer
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,9 @@ def test_there_is_a_mark_exactly_where_an_answer_counts(answers, text, language)
 
 def test_where_no_language_is_named_words_are_what_stands_between_spaces():
     assert answer_spans(["北京"], "首都是北京。") == answer_spans(["北京"], "首都是北京。", "en") == []
+
+
+def test_places_that_overlap_are_each_an_answer():
+    assert answer_places(["哈哈"], "哈哈哈", "zh") == [(0, 2), (1, 3)]
+    assert answer_spans(["哈哈"], "哈哈哈", "zh") == [(0, 3)]
+    assert answer_places(["a b", "A B"], "a b", "en") == [(0, 3)]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dogeared import api
 from dogeared.cli import app
 from dogeared.errors import ArtifactError, DataError
 from dogeared.locks import hold
+from dogeared.pipeline.config import load_experiment
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.doctor import examine
 from dogeared.pipeline.editing import add_passages, remove_passages
@@ -116,3 +118,26 @@ def test_the_commands(run, more):
     assert (done.exit_code, done.stdout) == (0, f"33 passages in {run}\n")
     done = CliRunner().invoke(app, ["remove-passages", str(run), "new-0", "new-2"])
     assert (done.exit_code, done.stdout) == (0, f"31 passages left in {run}\n")
+
+
+def test_a_run_that_is_trained_further_finds_the_changed_passages(run, more, tiny_data, tiny_settings):
+    ids = Dataset.open(run / "data").corpus.ids(range(30))
+    add_passages(run, more)
+    remove_passages(run, [ids[4], "new-1"])
+    experiment = load_experiment(overrides=[*tiny_settings, "rounds.max=2", "rounds.patience=9"])
+    files = {name: tiny_data / f"{name}.jsonl" for name in ("questions", "passages")}
+    api.run_experiment(experiment, **files, out=run)
+    results = run / "results.json"
+    results.write_text(json.dumps(json.loads(results.read_text()) | {"best": 2}))
+    service = QuestionAnswering.open(run)
+    found = {one.passage.id for one in service.search("zanzibar", k=99)}
+    assert found == {*ids, "new-0", "new-2"} - {ids[4]}
+    kept = [row for row in range(30) if row != 4]
+    base = StoredVectors.open(RunFolder(run).round(2).vectors).vectors
+    np.testing.assert_array_equal(vectors(run, "round-2")[:29], base[kept])
+    assert vectors(run, "round-2").shape == (31, base.shape[1])
+    assert examine(run) == []
+    before = sorted(path.name for path in (run / "edited").iterdir())
+    api.run_experiment(experiment, **files, out=run)
+    assert sorted(path.name for path in (run / "edited").iterdir()) == before, "nothing is done twice"
+    assert remove_passages(run, ["new-0"]) == 30

@@ -1,8 +1,11 @@
 """Which questions are shown, and what is said of their passages."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
-from dogeared.data.rankings import read_rankings, read_relevance
+from dogeared.data.rankings import read_rankings, read_relevance, write_relevance
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_experiment, read_results
@@ -57,3 +60,21 @@ def test_what_is_shown_is_what_the_rounds_left(tiny_run):
                 if passage.hit == "gold":
                     assert passage in side.shown
                     assert (example.question.answers[0].lower(), True) in [(p.lower(), m) for p, m in passage.pieces]
+
+
+def test_a_share_is_that_of_the_passage_also_where_a_re_ranker_chose_what_is_read(tiny_run, tmp_path):
+    """The reader has judged others than the first passages of the ranking, in another order."""
+    run = RunFolder(shutil.copytree(tiny_run, tmp_path / "run"))
+    file = run.round(0).relevance_eval / "relevance.parquet"
+    rankings = read_rankings(run.round(0).ranking / "rankings.parquet")
+    judged = {
+        name: replace(item, passage_ids=tuple(reversed(rankings[name].passage_ids))[: len(item.passage_ids)])
+        for name, item in read_relevance(file).items()
+    }
+    write_relevance(judged.values(), file)
+    contenders, dataset = read_contenders(run, read_results(run)), Dataset.open(run.data)
+    for example in find_examples(dataset, read_experiment(run), contenders[0], contenders[2], "test").examples:
+        read, ids = judged[example.question.id], rankings[example.question.id].passage_ids
+        expected = dict(zip(read.passage_ids, softmax(read.relevance), strict=True))
+        shown = (*example.before.shown, *example.before.folded)
+        assert {ids[one.rank - 1]: one.share for one in shown if one.share is not None} == pytest.approx(expected)

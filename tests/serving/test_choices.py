@@ -1,5 +1,9 @@
 """Multiple choice: the likelihood of each listed answer is the library's, and nothing else comes out."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -7,6 +11,7 @@ from typer.testing import CliRunner
 from dogeared.cli import app
 from dogeared.errors import ConfigError, DataError
 from dogeared.reader.extractive import ExtractiveReader
+from dogeared.service import QuestionAnswering
 from dogeared.serving.choices import choice_likelihoods
 from tiny_readers import PASSAGES, QUESTIONS, tiny_reader
 
@@ -31,6 +36,14 @@ def test_what_is_no_choice_is_refused(tmp_path, choices):
         choice_likelihoods(tiny_reader("t5", tmp_path), QUESTIONS[0], [], choices)
 
 
+@pytest.mark.parametrize("choices", [["Anna", "Anna "], ["Ghent", "qqq", "zzz"]])
+def test_choices_that_the_reader_cannot_tell_apart_are_refused(tmp_path, choices):
+    """Blanks at the ends are no tokens, and words that the tokenizer does not know are all the same one."""
+    said = f"got {choices[-2]!r} and {choices[-1]!r}, which are the same tokens"
+    with pytest.raises(DataError, match=said):
+        choice_likelihoods(tiny_reader("t5", tmp_path), QUESTIONS[0], [], choices)
+
+
 def test_an_answer_that_would_be_cut_is_refused(tmp_path):
     with pytest.raises(DataError, match="at most 6 tokens"):
         choice_likelihoods(tiny_reader("t5", tmp_path), QUESTIONS[0], [], ["Anna", "Bert painted a blue river in Oslo"])
@@ -50,3 +63,21 @@ def test_a_run_answers_with_a_choice(tiny_run):
     shares = [float(share) for share, _ in lines]
     assert sum(shares) == pytest.approx(1, abs=2e-3)
     assert shares == sorted(shares, reverse=True)
+
+
+def test_a_choice_is_made_from_what_either_retriever_finds_and_printed_as_asked(tiny_run, tmp_path):
+    folder = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    results = folder / "results.json"
+    results.write_text(json.dumps(json.loads(results.read_text()) | {"best": 1}))
+    service = QuestionAnswering.open(folder, both=True)
+    command = ["-q", "ask", str(folder), "who was she ?", "--choice", "the sea", "--choice", "she", "-k", "2", "--json"]
+    for side, options in (("after", []), ("before", ["--before"])):
+        shown = CliRunner().invoke(app, [*command, *options])
+        assert shown.exit_code == 0, shown.output
+        said = json.loads(shown.stdout)
+        expected = service.choose("who was she ?", ["the sea", "she"], k=2, side=side)
+        assert [one["answer"] for one in said["choices"]] == list(expected)
+        assert [one["share"] for one in said["choices"]] == pytest.approx(list(expected.values()))
+        assert (said["question"], said["retriever"]["side"]) == ("who was she ?", side)
+    refused = CliRunner().invoke(app, [*command, "--rerank"])
+    assert "--rerank: expected none with --choice" in str(refused.exception) + refused.output

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import dogeared.serving.watch as watching
 from dogeared.pipeline.editing import add_passages, remove_passages
 from dogeared.service import QuestionAnswering
 from dogeared.serving.watch import PassageWatch
@@ -94,3 +95,24 @@ def test_what_cannot_be_loaded_leaves_the_old_and_is_told_once(folder, more, cap
     data.with_name("away").rename(data)
     assert watch.look()
     assert "new" in ids(service)
+
+
+def test_whatever_goes_wrong_it_goes_on_looking(folder, more, monkeypatch, caplog):
+    """A GPU may have no room for the old passages and the new."""
+    service, failures, load = QuestionAnswering.open(folder), [], watching.load_searched
+
+    def failing(*given, **named):
+        if len(failures) < 3:
+            failures.append(None)
+            raise RuntimeError("CUDA out of memory")
+        return load(*given, **named)
+
+    monkeypatch.setattr(watching, "load_searched", failing)
+    with PassageWatch(folder, service, hybrid=False, seconds=0.02):
+        add_passages(folder, more)
+        give_up = time.monotonic() + 60
+        while "new" not in ids(service):
+            assert time.monotonic() < give_up, "nobody looks any more"
+            time.sleep(0.02)
+    assert len(failures) == 3
+    assert caplog.text.count("so the old ones stay: CUDA out of memory") == 1

@@ -84,6 +84,26 @@ def test_nobody_waits_for_ever_and_what_nobody_waits_for_is_not_done(gate):
     asyncio.run(work())
 
 
+def test_who_has_gone_keeps_no_place(gate):
+    async def work():
+        worker = make(gate)
+        tasks = await begun(worker, gate, "x")
+        for late in ("late", "later"):
+            with pytest.raises(TimeoutError):
+                await worker.do("a", late, timeout_seconds=0.01)
+        assert worker.num_waiting == 0
+        tasks += [asyncio.create_task(worker.do("a", request, timeout_seconds=10)) for request in ("y", "z")]
+        await asyncio.sleep(0)
+        assert worker.num_waiting == 2
+        with pytest.raises(QueueFullError):
+            await worker.do("a", "w", timeout_seconds=10)
+        gate.open.set()
+        assert await asyncio.gather(*tasks) == ["X", "Y", "Z"]
+        await asyncio.to_thread(worker.stop)
+
+    asyncio.run(work())
+
+
 def test_stopping_finishes_what_waits_and_takes_no_more(gate):
     async def work():
         worker = make(gate)

@@ -18,7 +18,16 @@ from typing import Literal
 
 import regex
 
-__all__ = ["AnswerMatcher", "Language", "answer_spans", "exact_match", "f1", "has_answer", "normalize_answer"]
+__all__ = [
+    "AnswerMatcher",
+    "Language",
+    "answer_places",
+    "answer_spans",
+    "exact_match",
+    "f1",
+    "has_answer",
+    "normalize_answer",
+]
 
 Language = Literal["en", "zh", "ja"]
 """``zh`` for Chinese, ``ja`` for Japanese, ``en`` for any language with spaces between words."""
@@ -123,6 +132,21 @@ def answer_spans(answers: Sequence[str], text: str, language: Language = "en") -
     >>> answer_spans(["the Beatles", "beatles"], "In 1960 The Beatles formed.")
     [(8, 19)]
     """
+    merged: list[tuple[int, int]] = []
+    for start, end in answer_places(answers, text, language):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def answer_places(answers: Sequence[str], text: str, language: Language = "en") -> list[tuple[int, int]]:
+    """Return every place in ``text`` where an answer stands, as starts and ends in its order, though they overlap.
+
+    >>> answer_places(["tic tac tic"], "tic tac tic tac tic")
+    [(0, 11), (8, 19)]
+    """
     form, pattern = ("NFD", _WORD_OR_SIGN) if language == "en" else ("NFKC", _CHARACTER_WORD_OR_SIGN)
     # Cluster by cluster, so that each character of the changed text knows where it comes from; a mark goes with its
     # letter, as half-width ｶ and ﾞ must to become ガ.
@@ -140,13 +164,7 @@ def answer_spans(answers: Sequence[str], text: str, language: Language = "en") -
             if words[first : first + len(wanted)] == wanted:
                 last = found[first + len(wanted) - 1]
                 spans.append((source[found[first].start()][0][0], source[last.end() - 1][0][1]))
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
+    return sorted(set(spans))
 
 
 def _f1(prediction: list[str], answer: list[str], common: Callable[[list[str], list[str]], int]) -> float:

@@ -2,7 +2,8 @@
 
 What was measured stays as it was measured. Beside the run a new state is made, whole or not at all: the corpus, the
 index by words, which is made anew because the weight of a word depends on all passages, and the vectors of every
-retriever that is still there. ``ask``, ``search`` and ``serve`` use the newest state; the one before it is then
+retriever that is still there. A run that is trained further afterwards encodes the changed passages with what it made
+since. ``ask``, ``search`` and ``serve`` use the newest state; the one before it is then
 removed. New passages come after the old ones, which keep their order.
 
 The retriever and the reader have not seen new passages in training; many of another kind want a new run.
@@ -32,7 +33,7 @@ from dogeared.retrieval.approximate import build_approximate
 from dogeared.retrieval.dense import carry_vectors
 from dogeared.retrieval.words import index_corpus
 
-__all__ = ["add_passages", "remove_passages"]
+__all__ = ["add_passages", "complete_edited", "remove_passages"]
 
 
 def add_passages(folder: Path, file: Path) -> int:
@@ -83,6 +84,24 @@ def remove_passages(folder: Path, passage_ids: Iterable[str]) -> int:
         return _edit(run, corpus, kept, (), {"removed": digest})
 
 
+def complete_edited(run: RunFolder) -> None:
+    """Encode the passages as they were changed with retrievers made since, when a run is trained further.
+
+    Where passages were never changed, or all is there, nothing is done. The run's directory is held by the caller.
+    """
+    newest = run.as_edited()
+    if newest.edited is None:
+        return
+    missing = [
+        name
+        for name in _retrievers(run)
+        if _are_there(run.folder(name).vectors) and not (newest.folder(name).vectors / MANIFEST).is_file()
+    ]
+    if missing:
+        corpus = Dataset.open(newest.data).corpus
+        _edit(newest, corpus, range(len(corpus)), (), {"encoded": ", ".join(missing)})
+
+
 def _finished(folder: Path) -> RunFolder:
     run = RunFolder(folder)
     read_results(run)
@@ -101,7 +120,7 @@ def _edit(run: RunFolder, corpus: Corpus, kept: Sequence[int], new: Iterable[Pas
         for old, made in ((run.words, after.words), (run.hybrid_words, after.hybrid_words)):
             if (old / MANIFEST).is_file():
                 _index_words(old, made, edited)
-        for name in sorted(path.parent.parent.name for path in run.path.glob(f"*/retriever/{MANIFEST}")):
+        for name in _retrievers(run):
             _carry(run, after, name, edited, kept, experiment)
         facts |= {"before": before, "num_passages": len(edited), "num_new": len(edited) - len(kept)}
     for older in run.edits.iterdir():  # the state before, and what a killed process left
@@ -133,11 +152,38 @@ def _carry(
 ) -> None:
     """Carry the vectors of one retriever over, if it still has its own and them."""
     old, made = run.folder(name), after.folder(name).vectors
-    if not (old.vectors / MANIFEST).is_file() or is_discarded(old.vectors) or is_discarded(old.retriever):
+    vectors = old.vectors
+    if run.edited is not None and not (vectors / MANIFEST).is_file():
+        # It was made after the passages were changed, and has encoded them as they were before.
+        first = RunFolder(run.path)
+        vectors = first.folder(name).vectors
+        kept = _rows_before(Dataset.open(first.data).corpus, corpus) if _are_there(vectors) else ()
+    if not _are_there(vectors) or is_discarded(old.retriever):
         return
-    manifest = read_manifest(old.vectors)
+    manifest = read_manifest(vectors)
     with write_artifact(made, kind=manifest.kind, settings=manifest.settings, inputs={}) as (folder, _):
         encoder = load_encoder(old.retriever, start_experiment(experiment) if name == "start" else experiment)
         encoder.to(default_device())
-        carry_vectors(encoder, corpus, old.vectors, folder, experiment.encoding, kept=kept)
+        carry_vectors(encoder, corpus, vectors, folder, experiment.encoding, kept=kept)
         build_approximate(folder, experiment.index)
+
+
+def _retrievers(run: RunFolder) -> list[str]:
+    """Name the folders of a run in which a retriever stands."""
+    return sorted(path.parent.parent.name for path in run.path.glob(f"*/retriever/{MANIFEST}"))
+
+
+def _are_there(vectors: Path) -> bool:
+    return (vectors / MANIFEST).is_file() and not is_discarded(vectors)
+
+
+def _rows_before(was: Corpus, now: Corpus) -> list[int]:
+    """Return where the passages with which a changed corpus begins stand in the one that it was made of."""
+    rows: list[int] = []
+    for batch in now.iter_batches(4096):
+        for passage in batch:
+            row = was.row_of(passage.id) if passage.id in was else -1
+            if row <= (rows[-1] if rows else -1) or was.passage(row) != passage:
+                return rows
+            rows.append(row)
+    return rows

@@ -21,7 +21,7 @@ from dogeared.reader.answering import answer_questions
 from dogeared.reader.kinds import Reader
 from dogeared.records import PassageRelevance, Question, Ranking
 
-__all__ = ["MEASURES_FILE", "PREDICTIONS_FILE", "measure"]
+__all__ = ["MEASURES_FILE", "PREDICTIONS_FILE", "measure", "read_predictions"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,12 @@ def measure(
         found["agreement"] = _agreement(dev, rankings, relevance)
     (folder / MEASURES_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_predictions(folder: Path) -> list[dict[str, Any]]:
+    """Read what was measured of each question, one a line; a text within may hold what else ends a line in Unicode."""
+    lines = (folder / PREDICTIONS_FILE).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def _answer(

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dogeared.batching import Movable, ReaderBatch, batch_of_rows
 from dogeared.cuts import count_cuts
-from dogeared.evaluation.answers import AnswerMatcher, answer_spans
+from dogeared.evaluation.answers import AnswerMatcher, answer_places
 from dogeared.records import Passage
 
 __all__ = ["ExtractiveBatch", "extractive_batch"]
@@ -153,7 +153,7 @@ def _occurrences(
         return []
     found = []
     for answer in answers:
-        for start, end in answer_spans([answer], text, matcher.language):
+        for start, end in answer_places([answer], text, matcher.language):
             first, last = start + text_start, end + text_start
             inside = [place for place, begin, after in places if after > first and begin < last]
             if inside and places[-1][2] >= last:

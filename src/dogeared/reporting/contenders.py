@@ -8,7 +8,6 @@ questions, with a fixed seed.
 Source: Efron 1979 (bootstrap); percentile intervals.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from dogeared.evaluation.significance import bootstrap_interval
 from dogeared.pipeline.layout import RoundFolder, RunFolder
-from dogeared.pipeline.measure import PREDICTIONS_FILE
+from dogeared.pipeline.measure import read_predictions
 from dogeared.pipeline.selection import Name
 
 __all__ = [
@@ -264,5 +263,4 @@ def _change(before: Contender, after: Contender, column: Column, split: str) -> 
 
 
 def _read_lines(folder: RoundFolder) -> dict[str, dict[str, Any]]:
-    lines = (folder.measures / PREDICTIONS_FILE).read_text(encoding="utf-8").splitlines()
-    return {row["id"]: row for row in map(json.loads, filter(None, lines))}
+    return {row["id"]: row for row in read_predictions(folder.measures)}

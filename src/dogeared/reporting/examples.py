@@ -183,7 +183,10 @@ class _Show:
         judged: PassageRelevance | None,
         temperature: float,
     ) -> Side:
-        shares = [] if judged is None else softmax(judged.relevance, temperature)
+        # By name: a reader of what a re-ranker put in order judges other passages than the first of this ranking.
+        shares = (
+            {} if judged is None else dict(zip(judged.passage_ids, softmax(judged.relevance, temperature), strict=True))
+        )
         ranks = set(range(1, min(len(ranking.passage_ids), NUM_SHOWN) + 1)) | ({first_hit} if first_hit else set())
         passages = [self._passage(question, ranking, rank, shares) for rank in sorted(ranks)]
         line = contender.by_question.get(question.id, {})
@@ -197,7 +200,7 @@ class _Show:
             num_passages=len(ranking.passage_ids),
         )
 
-    def _passage(self, question: Question, ranking: Ranking, rank: int, shares: Sequence[float]) -> ShownPassage:
+    def _passage(self, question: Question, ranking: Ranking, rank: int, shares: Mapping[str, float]) -> ShownPassage:
         passage_id = ranking.passage_ids[rank - 1]
         passage = self.dataset.corpus.passage(self.dataset.corpus.row_of(passage_id))
         hit = None
@@ -213,7 +216,7 @@ class _Show:
             ),
             score=ranking.scores[rank - 1],
             hit=hit,
-            share=shares[rank - 1] if rank <= len(shares) else None,
+            share=shares.get(passage_id),
         )
 
 

@@ -4,11 +4,9 @@ A run was measured already, and its numbers are taken as they stand. A TREC run 
 questions: by gold passages where a question has them, else by answer string where the passages are given too.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.data.language import detect_language
@@ -18,7 +16,7 @@ from dogeared.evaluation.answers import Language
 from dogeared.evaluation.ranking import gold_judgments, measure_each_question, retrieval_by_question
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RoundFolder, RunFolder
-from dogeared.pipeline.measure import PREDICTIONS_FILE
+from dogeared.pipeline.measure import PREDICTIONS_FILE, read_predictions
 from dogeared.pipeline.results import read_results
 from dogeared.records import Question, Ranking
 
@@ -96,8 +94,7 @@ def _run_above(folder: Path) -> RunFolder:
 def _read_round(folder: RoundFolder, run: RunFolder, title: str) -> Side:
     questions = {question.id: question for question in Dataset.open(run.data).questions}
     measured = {}
-    for line in filter(None, (folder.measures / PREDICTIONS_FILE).read_text(encoding="utf-8").splitlines()):
-        row: dict[str, Any] = json.loads(line)
+    for row in read_predictions(folder.measures):
         values = {**row.get("retriever", {}), **{key: row[key] for key in ("em", "f1") if key in row}}
         measured[row["id"]] = Measured(
             question=questions[row["id"]], split=row["split"], values=values, prediction=row.get("prediction")

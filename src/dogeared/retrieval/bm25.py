@@ -160,7 +160,7 @@ class BM25Retriever:
             settings = BM25Settings.model_validate_json((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
             passage_ids = json.loads((folder / _PASSAGES_FILE).read_text(encoding="utf-8"))
             index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, EOFError, ValueError, ValidationError) as error:
             raise ArtifactError(
                 f"{folder}: expected a saved BM25 index: {error}; delete the folder to have it made again"
             ) from error

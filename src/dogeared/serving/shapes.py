@@ -3,14 +3,14 @@
 docs/service.md says what each field means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.results import read_results
 from dogeared.service import Answered, Found, QuestionAnswering, Side
 
-__all__ = ["answer_json", "retriever_json", "rounds_json", "search_json"]
+__all__ = ["answer_json", "choices_json", "retriever_json", "rounds_json", "search_json"]
 
 
 def answer_json(answered: Answered, service: QuestionAnswering, threshold: float | None) -> dict[str, Any]:
@@ -26,6 +26,15 @@ def answer_json(answered: Answered, service: QuestionAnswering, threshold: float
         "retriever": retriever_json(service, answered.side),
         "answer_tokens": list(answered.answer_tokens),
         "passages": [_read_passage(rank, one) for rank, one in enumerate(answered.passages, start=1)],
+    }
+
+
+def choices_json(question: str, shares: Mapping[str, float], service: QuestionAnswering, side: Side) -> dict[str, Any]:
+    """Put down how likely each of several answers is among them."""
+    return {
+        "question": question,
+        "retriever": retriever_json(service, side),
+        "choices": [{"answer": answer, "share": share} for answer, share in shares.items()],
     }
 
 

@@ -9,7 +9,6 @@ import logging
 from pathlib import Path
 from threading import Event, Thread
 
-from dogeared.errors import DogearedError
 from dogeared.pipeline.layout import RunFolder
 from dogeared.service import QuestionAnswering
 from dogeared.serving.searched import load_searched
@@ -56,11 +55,12 @@ class PassageWatch:
         sides = self._service.sides
         try:
             searched = load_searched(self._run, self._service.round, hybrid=self._hybrid, both="before" in sides)
-        except (DogearedError, OSError) as error:
+        except Exception as error:  # whatever it is, such as a GPU without room for both: who looks must go on looking
             if newest != self._failed:
                 logger.warning("%s: the changed passages cannot be loaded, so the old ones stay: %s", newest, error)
             self._failed = newest
             return False
+        self._failed = None
         self._service.search_in(searched)
         logger.info("the passages were changed; now there are %d", len(searched.corpus))
         return True

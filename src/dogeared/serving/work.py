@@ -62,8 +62,9 @@ class Worker:
 
     @property
     def num_waiting(self) -> int:
-        """How many requests wait."""
-        return len(self._waiting)
+        """How many requests wait; one whose client has gone waits no more."""
+        with self._changed:
+            return sum(not job.result.cancelled() for job in self._waiting)
 
     @property
     def is_stopping(self) -> bool:
@@ -96,6 +97,9 @@ class Worker:
         with self._changed:
             if self._stopping:
                 raise StoppingError
+            if len(self._waiting) >= self._max_waiting:
+                for gone in [job for job in self._waiting if job.result.cancelled()]:
+                    self._waiting.remove(gone)
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFullError
             self._waiting.append(job)
