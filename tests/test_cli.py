@@ -74,3 +74,30 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
 def test_the_version_is_printed():
     done = invoke("--version")
     assert (done.exit_code, done.stdout) == (0, f"{dogeared.__version__}\n")
+
+
+def test_validate_counts_what_is_odd(tmp_path):
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "Who?"}\n{"question": "Who?"}\n{"question": "Where?"}\n', encoding="utf-8")
+    done = invoke("validate", str(questions))
+    assert done.exit_code == 0
+    assert "  warning: 3 questions without an answer\n" in done.stdout
+    assert "  warning: 1 questions whose text stands in an earlier row\n" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--per-passage", "--max-questions", "--max-words"])
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_cloze_wants_numbers_of_one_or_more(tmp_path, option, number):
+    passages, out = tmp_path / "p.jsonl", tmp_path / "q.jsonl"
+    passages.write_text('{"id": "1", "text": "She was born in Warsaw to a teacher."}\n', encoding="utf-8")
+    done = invoke("cloze", "--passages", str(passages), "--out", str(out), option, number)
+    assert (done.exit_code, out.exists()) == (2, False)
+    assert option in done.stderr
+
+
+def test_cloze_that_finds_nothing_to_leave_out_says_so_and_writes_nothing(tmp_path):
+    passages, out = tmp_path / "p.jsonl", tmp_path / "q.jsonl"
+    passages.write_text('{"id": "1", "text": "there is nothing to be asked for in here."}\n', encoding="utf-8")
+    done = invoke("cloze", "--passages", str(passages), "--out", str(out))
+    assert (done.exit_code, out.exists()) == (2, False)
+    assert "found none, so no question can be made" in done.stderr

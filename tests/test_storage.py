@@ -167,3 +167,24 @@ def test_nothing_asks_what_time_it_is() -> None:
     asking = ("time.time(", "datetime", "st_mtime <", "st_mtime >", "strftime", "time_ns()")
     found = [(file.name, word) for file in package.rglob("*.py") for word in asking if word in file.read_text()]
     assert found == []
+
+
+def test_a_link_is_written_through_and_what_is_no_file_is_left_alone(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real.txt")
+    write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    with pytest.raises(ResourceError, match="expected the name of a file to write, found a folder"):
+        write_atomically(tmp_path, "text")
+    with pytest.raises(ResourceError, match="expected the name of a file to write, found a device"):
+        write_atomically(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["file/run", "file"])
+def test_a_file_where_a_folder_is_wanted_is_told(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    told_so = r"cannot be written, (a part of it is no folder|something else stands there)"
+    with pytest.raises(ResourceError, match=told_so), hold(tmp_path / name):
+        pass

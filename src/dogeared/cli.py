@@ -20,7 +20,7 @@ from dogeared.cli_data import data_app
 from dogeared.cli_export import export_app
 from dogeared.cli_serve import serve_app
 from dogeared.cli_steps import Config, Overrides, Preset, SkipBadRows, steps_app
-from dogeared.errors import DogearedError
+from dogeared.errors import DataError, DogearedError
 from dogeared.pipeline.together import follow, is_follower, leading
 from dogeared.stopping import Stopped, stop_on_signals
 
@@ -40,6 +40,13 @@ class _Commands(TyperGroup):
                     return super().invoke(ctx)
         except DogearedError as error:
             print(f"dogeared: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except BrokenPipeError:  # whoever reads what is printed has enough of it
+            raise
+        except OSError as error:
+            # Of files and networks; what is known to befall a run is told with what to do (``storage.py``).
+            where = f"{error.filename}: " if error.filename is not None else ""
+            print(f"dogeared: {where}{error.strerror or error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stopped:
             how = str(stopped) or "stopped"
@@ -96,14 +103,13 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Say what each step will cost, and do nothing.")] = False,
 ) -> None:
     """Do all rounds: from passages, questions and answers to a better retriever and a reader."""
-    from dogeared.api import run_experiment
+    from dogeared.api import plan_experiment, run_experiment
     from dogeared.pipeline.config import load_experiment
 
     experiment = load_experiment(preset=preset, config=config, overrides=overrides or [])
     if plan:
-        from dogeared.pipeline.plan import make_plan
-
-        _print_plan(make_plan(experiment, questions=questions, passages=passages, skip_bad_rows=skip_bad_rows))
+        given = {"questions": questions, "passages": passages, "ranking": ranking}
+        _print_plan(plan_experiment(experiment, **given, skip_bad_rows=skip_bad_rows))
         return
     results = run_experiment(
         experiment,
@@ -152,8 +158,8 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...", help
             print(f"  error: {error}")
         if (unlisted := report.num_errors - len(report.errors)) > 0:
             print(f"  error: {unlisted:,} more")
-        for warning in report.warnings:
-            print(f"  warning: {warning}")
+        for warning, count in report.warnings.items():
+            print(f"  warning: {count:,} {warning}")
     if any(report.num_errors for report in reports):
         raise typer.Exit(2)
     print("clean")
@@ -163,9 +169,9 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...", help
 def cloze(
     passages: Annotated[Path, typer.Option(help="Passages (JSONL or DPR's TSV).")],
     out: Annotated[Path, typer.Option(help="The file of questions to write (FiD's JSONL, each with its passage).")],
-    per_passage: Annotated[int, typer.Option(help="The most questions from one passage.")] = 1,
-    max_words: Annotated[int | None, typer.Option(help="Cut the passages to about so many words.")] = None,
-    max_questions: Annotated[int | None, typer.Option(help="Stop after so many.")] = None,
+    per_passage: Annotated[int, typer.Option(min=1, help="The most questions from one passage.")] = 1,
+    max_words: Annotated[int | None, typer.Option(min=1, help="Cut the passages to about so many words.")] = None,
+    max_questions: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which spans are left out.")] = 0,
 ) -> None:
     """Make questions from passages: sentences with a name or a number left out."""
@@ -177,6 +183,12 @@ def cloze(
 
     made = cloze_questions(iter_passages(passages), seed=seed, per_passage=per_passage, max_words=max_words)
     lines = [given_line(given) + "\n" for given in islice(made, max_questions)]
+    if not lines:
+        raise DataError(
+            "expected a sentence of 6 to 50 words with a date, a name in capital letters or a number after a blank, "
+            "found none, so no question can be made; give passages of running text, or write questions yourself",
+            file=passages,
+        )
     write_atomically(out, "".join(lines))
     print(f"{len(lines):,} questions in {out}")
 

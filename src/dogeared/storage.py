@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dogeared.errors import ResourceError
 
-__all__ = ["fsync_folder", "fsync_tree", "reserve", "told", "write_atomically"]
+__all__ = ["fsync_folder", "fsync_tree", "replaceable", "reserve", "told", "write_atomically"]
 
 _PARTIAL = ".partial"
 _FULL = {
@@ -26,6 +26,9 @@ _REFUSED = {
     errno.EACCES: "this user may not write there",
     errno.EPERM: "this user may not write there",
     errno.EIO: "the disk failed",
+    errno.EEXIST: "something else stands there",
+    errno.ENOTDIR: "a part of it is no folder",
+    errno.EISDIR: "it is a folder",
 }
 
 
@@ -74,8 +77,26 @@ def reserve(file: Path, num_bytes: int) -> None:
                 raise
 
 
+def replaceable(file: Path) -> Path:
+    """Return the file that is meant by a path, be it a link, if a new file may take its place.
+
+    Raises:
+        ResourceError: A folder or a device stands there.
+    """
+    meant = file.resolve()
+    if meant.exists() and not meant.is_file():
+        what = "a folder" if meant.is_dir() else "a device"
+        raise ResourceError(f"{file}: expected the name of a file to write, found {what}; give another name")
+    return meant
+
+
 def write_atomically(file: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
+    """Write a text file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        ResourceError: It cannot be written, or a folder or a device stands there.
+    """
+    file = replaceable(file)
     partial = file.with_name(file.name + _PARTIAL)
     with told(file):
         with partial.open("w", encoding="utf-8") as stream:

@@ -3,8 +3,10 @@
 Only drawing is here. Bars go to the error stream, so that what a command prints can be piped.
 """
 
+import io
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +28,9 @@ _err = Console(stderr=True, highlight=False)
 
 def set_up(*, quiet: bool) -> None:
     """Send our log and progress to the terminal, and keep the libraries' own out of it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no é gets \\xe9, and not an error
+            stream.reconfigure(errors="backslashreplace")
     handler = RichHandler(console=_err, show_time=False, show_path=False, show_level=True, markup=False)
     logging.getLogger("dogeared").handlers[:] = [handler]
     # The libraries below draw bars and reports of their own, some as soon as they are imported.
@@ -126,7 +131,7 @@ def print_results(results: dict[str, Any], out: Path) -> None:
     """Print the table of rounds on test questions, and where the report is."""
     split = "test" if results["untouched"]["test"] else "dev"
     table = Table(title=f"on {split} questions", title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in ("Success@1", "@5", "@20", "MRR@10", "EM", "F1"):
         table.add_column(heading, justify="right")
     rows = [("untouched student", results["untouched"][split], None)]
@@ -138,11 +143,21 @@ def print_results(results: dict[str, Any], out: Path) -> None:
         values = [retriever[key] for key in ("success@1", "success@5", "success@20", "mrr@10")]
         values += [(reader or {}).get(key) for key in ("em", "f1")]
         cells = ["" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(f"{name}{'  <- best on dev' if is_best else ''}", *cells, style="bold" if is_best else None)
+        table.add_row(f"{name}{' *' if is_best else ''}", *cells, style="bold" if is_best else None)
     _out.print(table)
+    _out.print(f"* best on dev: {_deciding(results)}", soft_wrap=True)
     if not results["improved"]:
         _out.print("No round beat the start on dev questions; the result is the start.")
     _out.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+def _deciding(results: dict[str, Any]) -> str:
+    """Say by which numbers the best was chosen."""
+    measure = results["selected_by"].split(",")[0].removeprefix("dev ")
+    values = [results["untouched"]["dev"], *(entry["retriever"]["dev"] for entry in results["rounds"])]
+    names = ["untouched", "first retrieval", *(f"round {entry['round']}" for entry in results["rounds"][1:])]
+    each = ", ".join(f"{name} {value[measure]:.3f}" for name, value in zip(names, values, strict=True))
+    return f"{measure} of {each}, then EM"
 
 
 def print_comparison(found: Any) -> None:

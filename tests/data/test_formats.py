@@ -296,6 +296,28 @@ def test_answers_may_be_missing_and_numbers_keep_the_way_they_were_written(tmp_p
     assert not any(one.split_given for one in found)
 
 
+def test_numbers_of_a_list_in_pythons_way_keep_the_way_they_were_written(tmp_path):
+    rows = ["a\t[3.10, 1e3, 007.50, -5, - 0.50, +1.]", "b\t['é', [3.10]]", "c\t['3.1', -'x']", "d\t[1.5+2j]"]
+    errors = []
+    (one,) = iter_questions(write(tmp_path / "q.tsv", "\n".join(rows)), on_error=errors.append)
+    assert one.question.answers == ("3.10", "1e3", "007.50", "-5", "-0.50", "+1.")
+    assert [(error.line, error.field) for error in errors] == [(2, "answers[1]"), (3, "answers"), (4, "answers")]
+
+
+def test_whether_the_file_gives_ids_is_said(tmp_path):
+    for row, is_given in (({"id": "0", "question": "a"}, True), ({"question": "a"}, False)):
+        (one,) = iter_questions(write(tmp_path / "q.jsonl", json.dumps(row)))
+        assert (one.question.id, one.id_given) == ("0", is_given)
+
+
+def test_fields_of_megabytes_are_read_from_tables(tmp_path):
+    """The library that reads them stops at 131,072 characters if nothing else is said."""
+    text = "word " * 1_000_000
+    (passage,) = iter_passages(write(tmp_path / "p.tsv", f'id\ttext\ttitle\n1\t"{text}"\t\n'))
+    (asked,) = iter_questions(write(tmp_path / "q.tsv", f"{text}\t['a']\n"))
+    assert passage.text == asked.question.text == text
+
+
 def test_row_left_out_does_not_shift_the_made_up_ids(tmp_path):
     rows = ['{"question": "a"}', "broken", '{"question": ""}', '{"question": "d"}']
     found = list(iter_questions(write(tmp_path / "q.jsonl", "\n".join(rows)), on_error=lambda error: None))

@@ -128,7 +128,7 @@ def test_entropy_by_hand(relevance: list[float], temperature: float, expected: f
 
 def test_warnings_name_a_teacher_that_is_no_reader_and_do_not_ask_to_train_it():
     flat = [JudgedPassages(relevance=[1.0, 1.0, 1.0], holds_answer=[False, True, False])] * 2
-    one_hot = [JudgedPassages(relevance=[0.0, 99.0], holds_answer=[False, False])]
+    one_hot = [JudgedPassages(relevance=[0.0, 99.0], holds_answer=[True, True])]
     broken = [JudgedPassages(relevance=[math.nan, 0.0], holds_answer=[False, True])]
     for questions in (flat, one_hot, broken):
         own, others = (check_teacher(questions, reads=reads)["warnings"] for reads in (True, False))
@@ -178,3 +178,11 @@ def test_of_many_questions_some_are_looked_at():
     questions = [one.relevance for one in random_questions(1, knows=1.0)]
     many = [list(one) for one in questions for _ in range(25)]
     assert mean_entropy(many, temperature_of_entropy(many, 0.3)) == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_reader_of_which_nothing_can_be_said_is_warned_of():
+    """No passage holds an answer: there is no order to compare, and most likely nothing was learned."""
+    unanswered = [judged([1.0, 2.0, 0.5], "..."), judged([0.1, 0.2], "..")]
+    (warning,) = check_teacher(unanswered)["warnings"]
+    assert "none of the passages of 2 questions holds an answer word for word" in warning
+    assert not any("word for word" in one for one in check_teacher([*unanswered, judged([1.0, 2.0], "x.")])["warnings"])

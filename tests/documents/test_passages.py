@@ -66,8 +66,24 @@ def test_a_character_counts_half_a_word_and_passages_overlap_by_a_sentence(chara
 
 def test_paragraphs_of_chinese_are_joined_without_a_blank():
     assert list(cut_text((f"天地{STOP}", f"玄黄{STOP}", "In English."), CutSettings())) == [
-        f"天地{STOP}玄黄{STOP}In English."
+        f"天地{STOP}玄黄{STOP} In English."
     ]
+
+
+@pytest.mark.parametrize(
+    ("paragraphs", "text"),
+    [
+        (("“Born in Paris”", "London is large."), "“Born in Paris” London is large."),
+        (("Wait…", "Then she spoke."), "Wait… Then she spoke."),
+        (("The house of the boys’", "Sam came."), "The house of the boys’ Sam came."),  # noqa: RUF001 - a closing quote
+        (("He said “天地”", "玄黄"), "He said “天地”玄黄"),
+        (("“天地…”", "“玄黄”"), "“天地…”“玄黄”"),
+        (("天地", "Two"), "天地 Two"),
+        (("One", "天地"), "One 天地"),
+    ],
+)
+def test_paragraphs_are_joined_without_a_blank_only_where_both_sides_have_none_between_words(paragraphs, text):
+    assert list(cut_text(paragraphs, CutSettings())) == [text]
 
 
 def test_without_overlap_each_sentence_stands_once():
@@ -145,6 +161,18 @@ def test_the_written_file_is_read_by_every_command(folder, tmp_path):
     assert write_document_passages(folder, out) == (3, [])
     assert [p.text for p in iter_passages(out)] == ["One.", "Two.", "Three."]
     assert set(json.loads(out.read_text().splitlines()[0])) == {"id", "title", "text"}
+
+
+def test_an_error_leaves_nothing_half_written_behind(folder, tmp_path):
+    out = tmp_path / "new" / "passages.jsonl"
+    (folder / "z.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="UTF-8"):
+        write_document_passages(folder, out)
+    with pytest.raises(DataError, match="none of this name"):
+        write_document_passages(folder / "nothing", out)
+    assert list(out.parent.iterdir()) == []
+    write_document_passages(folder, out, skip_bad_documents=True)
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_a_name_that_is_not_utf8_gives_an_id_that_is(folder, tmp_path):

@@ -77,6 +77,48 @@ def test_html_keeps_what_a_reader_sees_in_its_order(tmp_path):
     ]
 
 
+def test_markdown_keeps_what_is_written_in_html(tmp_path):
+    text = (
+        '<h1 align="center">Tea</h1>\n\nGreen<br>tea<BR />is good.\n\n| a | b |\n|---|---|\n| x<br>y | z |\n\n'
+        "<details><summary>More</summary>\nAnna grew it.\n</details>\n\n<!-- not this -->\n\n"
+        '<div align="center">\n\nIn *Ghent*.\n\n</div>\n\n<script>\nno()\n</script>\n\n'
+        "<table>\n<tr>\n\n<td>hot</td><td>cold</td>\n\n</tr>\n</table>\n"
+    )
+    assert read_sections(write(tmp_path / "a.md", text)) == [
+        Section(
+            title="Tea",
+            paragraphs=("Green tea is good.", "a | b", "x y | z", "More", "Anna grew it.", "In Ghent.", "hot cold"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<ruby>東<rt>とう</rt>京<rt>きょう</rt></ruby>は都。",
+        "<ruby>東京<rp>(</rp><rt>とう<b>きょう</b></rt><rp>)</rp></ruby>は都。",
+        "<ruby>東京<rt>とうきょう</ruby>は都。",
+    ],
+)
+def test_readings_above_characters_are_no_part_of_the_text(tmp_path, written):
+    assert read_sections(write(tmp_path / "a.html", f"<p>{written}</p>"))[0].paragraphs == ("東京は都。",)
+    assert read_sections(write(tmp_path / "a.md", f"{written}\n"))[0].paragraphs == ("東京は都。",)
+
+
+def test_markdown_that_only_looks_like_a_reading_is_kept(tmp_path):
+    assert read_sections(write(tmp_path / "a.md", "A list<rt> holds more.\n"))[0].paragraphs == ("A list holds more.",)
+
+
+def test_html_in_a_form_is_kept_and_its_controls_are_not(tmp_path):
+    text = (
+        "<body><form id=aspnetForm><h1>Tea</h1><p>Anna grew it.</p><label>Name</label><input value=x>Age"
+        "<select><option>old</option></select><textarea>typed</textarea><button>Send</button>years</form></body>"
+    )
+    assert read_sections(write(tmp_path / "a.html", text)) == [
+        Section(title="Tea", paragraphs=("Anna grew it.", "Name Age years"))
+    ]
+
+
 def test_html_nested_deeper_than_pythons_stack_is_read(tmp_path):
     text = "<html><head><title>T</title></head><body>" + "<div>" * 3000 + "deep" + "</div>" * 3000 + "</body></html>"
     assert read_sections(write(tmp_path / "a.html", text))[0].paragraphs == ("deep",)

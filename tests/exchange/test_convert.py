@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dogeared.cli import app
 from dogeared.data.formats import iter_passages, iter_questions
 from dogeared.data.trec import iter_trec_run, read_trec_judgments
-from dogeared.errors import ConfigError, DataError
+from dogeared.errors import ArtifactError, ConfigError, DataError
 from dogeared.exchange.convert import Sources, convert
 from dogeared.exchange.formats import FORMATS
 from exchange.samples import CURIE, SAMPLES, SUN, TEA, lines, write_sample
@@ -183,6 +183,25 @@ def test_kilt_names_paragraphs_and_gets_them_back(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["doc/01", "\uff17/\uff13", "7/\uff13", "whole", "/3", "doc/1000000"])
+def test_a_gold_passage_that_kilt_would_rename_is_written_as_a_page_and_counted(tmp_path, name):
+    """01 and a full-width 3 would be read back as other ids, and paragraphs from a million on not at all."""
+    (tmp_path / "q.jsonl").write_text(lines({"id": "1", "question": "Q?", "gold": [name, "a/b/0", "doc/10"]}))
+    sources = Sources(questions=[str(tmp_path / "q.jsonl")])
+    done = convert(tmp_path / "out", sources, source="jsonl", target="kilt", skip_bad_rows=False)
+    ((written,),) = [row["output"] for row in rows(tmp_path / "out" / "questions.jsonl")]
+    assert written["provenance"] == [
+        {"wikipedia_id": name},
+        {"wikipedia_id": "a/b", "start_paragraph_id": 0, "end_paragraph_id": 0},
+        {"wikipedia_id": "doc", "start_paragraph_id": 10, "end_paragraph_id": 10},
+    ]
+    assert done.notes == {"gold passages that are not named PAGE/PARAGRAPH, which are pages now": 1}
+    again = Sources(questions=[str(tmp_path / "out" / "questions.jsonl")])
+    convert(tmp_path / "again", again, source="kilt", target="jsonl", skip_bad_rows=False)
+    (one,) = iter_questions(tmp_path / "again" / "questions.jsonl")
+    assert one.question.gold == ("a/b/0", "doc/10")
+
+
 def test_kilts_knowledge_source_becomes_paragraphs(tmp_path):
     _, out = converted(tmp_path, "kilt", "jsonl")
     assert [(p.id, p.title, p.text) for p in iter_passages(out / "passages.jsonl")] == [
@@ -200,6 +219,21 @@ def test_beir_is_written_with_judgments_by_split_and_answers_in_metadata(tmp_pat
     assert rows(out / "queries.jsonl")[1] == {"_id": "q2", "text": "What is tea?", "metadata": {"answers": ["drink"]}}
     assert rows(out / "corpus.jsonl")[1] == {"_id": "p2", "title": "", "text": TEA, "metadata": {}}
     assert done.notes["near-gold that beir has no place for"] == 1
+
+
+def test_ids_with_quotation_marks_are_judged_in_beir_and_read_back(tmp_path):
+    (tmp_path / "q.jsonl").write_text(lines({"id": '"2', "question": "Q?", "split": "dev", "gold": ['"x', 'a"b']}))
+    (tmp_path / "p.jsonl").write_text(lines({"id": '"x', "text": "one"}, {"id": 'a"b', "text": "two"}))
+    sources = Sources(questions=[str(tmp_path / "q.jsonl")], passages=str(tmp_path / "p.jsonl"))
+    convert(tmp_path / "beir", sources, source="jsonl", target="beir", skip_bad_rows=False)
+    with (tmp_path / "beir" / "qrels" / "dev.tsv").open(encoding="utf-8", newline="") as stream:
+        # As BEIR's own loader opens it.
+        found = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
+    assert found == [["query-id", "corpus-id", "score"], ['"2', '"x', "1"], ['"2', 'a"b', "1"]]
+    again = Sources(questions=[str(tmp_path / "beir")])
+    convert(tmp_path / "again", again, source="beir", target="jsonl", skip_bad_rows=False)
+    (one,) = iter_questions(tmp_path / "again" / "questions.jsonl")
+    assert (one.question.id, one.question.gold, one.question.split) == ('"2', ('"x', 'a"b'), "dev")
 
 
 def test_beir_is_read_with_splits_gold_and_what_nobody_judges_counted(tmp_path):
@@ -244,6 +278,19 @@ def test_flashrag_puts_the_title_on_the_first_line(tmp_path):
     assert rows(out / "dev.jsonl") == [
         {"id": "q2", "question": "What is tea?", "golden_answers": ["drink"], "metadata": {}}
     ]
+
+
+def test_flashrag_keeps_titles_but_for_the_line_breaks_that_it_counts(tmp_path):
+    titles = ["a\nb", "c\r\nd", "e\x0bf\u2028g", "h\ri", "plain"]
+    passages = ({"id": str(number), "title": title, "text": "x"} for number, title in enumerate(titles))
+    (tmp_path / "p.jsonl").write_text(lines(*passages), encoding="utf-8")
+    sources = Sources(passages=str(tmp_path / "p.jsonl"))
+    done = convert(tmp_path / "out", sources, source="jsonl", target="flashrag", skip_bad_rows=False)
+    assert done.notes == {"line breaks in titles, which are blanks now": 2}
+    again = Sources(passages=str(tmp_path / "out" / "corpus.jsonl"))
+    convert(tmp_path / "again", again, source="flashrag", target="jsonl", skip_bad_rows=False)
+    found = [one.title for one in iter_passages(tmp_path / "again" / "passages.jsonl")]
+    assert found == ["a b", "c d", *titles[2:]]
 
 
 def test_flashrag_gives_titles_and_texts_back(tmp_path):
@@ -339,6 +386,30 @@ def test_a_split_is_renamed_on_the_command_line_in_tables_too(tmp_path):
     assert "--split: expected OURS=THEIRS, such as dev=heldout, got 'test'" in " ".join(wrong.output.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--split", "test=heldout", "--split: expected questions in one of the formats beir, csv, parquet, hf, whose"),
+        ("--column", "question=query", "--column: expected one of the formats csv, parquet, hf, whose columns may"),
+    ],
+)
+def test_a_name_that_no_reader_would_look_at_is_refused(tmp_path, option, value, reason):
+    (tmp_path / "q.jsonl").write_text(lines({"id": "1", "question": "Who?", "answers": ["x"]}))
+    options = ["convert", "--from", "jsonl", "--to", "jsonl", "--questions", str(tmp_path / "q.jsonl")]
+    done = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "out"), option, value])
+    assert done.exit_code == 2
+    assert reason in " ".join(done.output.split())
+    assert [file.name for file in tmp_path.iterdir()] == ["q.jsonl"]
+
+
+def test_columns_of_a_table_of_passages_are_renamed_beside_questions_that_have_none(tmp_path):
+    (tmp_path / "q.jsonl").write_text(lines({"id": "1", "question": "Who?", "answers": ["x"]}))
+    (tmp_path / "p.csv").write_text("id,body\np1,A text\n")
+    sources = Sources(questions=[str(tmp_path / "q.jsonl")], passages=str(tmp_path / "p.csv"), columns={"text": "body"})
+    convert(tmp_path / "out", sources, source="jsonl", target="jsonl", passages_source="csv", skip_bad_rows=False)
+    assert [one.text for one in iter_passages(tmp_path / "out" / "passages.jsonl")] == ["A text"]
+
+
 def test_a_section_of_atlas_becomes_part_of_the_title(tmp_path):
     _, out = converted(tmp_path, "atlas", "jsonl")
     assert next(iter_passages(out / "passages.jsonl")).title == "Curie: Life"
@@ -376,6 +447,60 @@ def test_parquet_opens_in_the_hubs_library_and_is_read_as_a_dataset(tmp_path):
     assert [one.question for one in iter_questions(tmp_path / "hub" / "questions.jsonl")] == found
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "split"),
+    [
+        ("test", {}, "test"),
+        ("validation", {}, "dev"),
+        ("train", {}, None),
+        ("corpus", {}, None),
+        ("train", {"train": "test"}, "test"),
+        ("heldout", {"heldout": "dev"}, "dev"),
+    ],
+)
+def test_the_only_split_of_a_dataset_is_kept_where_it_says_something(tmp_path, name, options, split):
+    datasets = pytest.importorskip("datasets")
+    rows_ = datasets.Dataset.from_list([{"question": "Who?", "answers": ["x"]}])
+    datasets.DatasetDict({name: rows_}).save_to_disk(tmp_path / "saved")
+    sources = Sources(questions=[str(tmp_path / "saved")], splits=options)
+    convert(tmp_path / "out", sources, source="hf", target="jsonl", skip_bad_rows=False)
+    (row,) = rows(tmp_path / "out" / "questions.jsonl")
+    assert row.get("split") == split
+
+
+def test_a_dataset_without_ids_numbers_its_rows_through_all_splits(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    made = {
+        name: datasets.Dataset.from_list([{"question": f"Who is {name}?", "answers": ["x"]}] * 2)
+        for name in ("train", "test")
+    }
+    datasets.DatasetDict(made).save_to_disk(tmp_path / "saved")
+    sources = Sources(questions=[str(tmp_path / "saved")])
+    convert(tmp_path / "out", sources, source="hf", target="jsonl", skip_bad_rows=False)
+    found = [(one.question.id, one.question.split) for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
+    assert found == [("0", "train"), ("1", "train"), ("2", "test"), ("3", "test")]
+
+
+@pytest.mark.parametrize("cell", ["[3.10, 1e3, -0.50]", "[3.10, 1e3, -0.50,]"], ids=["JSON", "Python"])
+def test_numbers_in_a_cell_keep_the_way_they_were_written(tmp_path, cell):
+    (tmp_path / "q.csv").write_text(f'id,question,answers\n1,How much?,"{cell}"\n')
+    sources = Sources(questions=[str(tmp_path / "q.csv")])
+    convert(tmp_path / "out", sources, source="csv", target="jsonl", skip_bad_rows=False)
+    (one,) = iter_questions(tmp_path / "out" / "questions.jsonl")
+    assert one.question.answers == ("3.10", "1e3", "-0.50")
+
+
+@pytest.mark.parametrize(("target", "file"), [("csv", "passages.csv"), ("psgs", "passages.tsv")])
+def test_a_passage_of_megabytes_goes_through_a_table(tmp_path, target, file):
+    text = "word " * 1_000_000
+    (tmp_path / "p.jsonl").write_text(lines({"id": "p1", "text": text}, {"id": "p2", "text": "short"}))
+    sources = Sources(passages=str(tmp_path / "p.jsonl"))
+    convert(tmp_path / "table", sources, source="jsonl", target=target, skip_bad_rows=False)
+    again = Sources(passages=str(tmp_path / "table" / file))
+    convert(tmp_path / "again", again, source=target, target="jsonl", skip_bad_rows=False)
+    assert [one.text for one in iter_passages(tmp_path / "again" / "passages.jsonl")] == [text, "short"]
+
+
 def test_a_column_may_have_another_name(tmp_path):
     (tmp_path / "q.csv").write_text("query,response\nWho?,Anna\n")
     sources = Sources(questions=[str(tmp_path / "q.csv")], columns={"question": "query", "answer": "response"})
@@ -391,6 +516,85 @@ def test_files_of_splits_and_of_formats_without_ids_go_together(tmp_path):
     convert(tmp_path / "out", sources, source="dpr-qa", target="jsonl", skip_bad_rows=False)
     found = [one.question for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
     assert [(one.id, one.split) for one in found] == [("train-0", "train"), ("test-0", "test")]
+
+
+def parquet_question(path, name):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist([{"question": f"Who is {name}?", "answers": [name]}]), path)
+
+
+WITHOUT_IDS = {
+    "jsonl": (".tsv", "{question}\t['x']\n"),
+    "dpr-qa": (".tsv", "{question}\t['x']\n"),
+    "fid": (".json", '[{{"question": "{question}", "ctxs": [{{"id": "1", "text": "t"}}]}}]'),
+    "dpr-train": (".json", '[{{"question": "{question}", "positive_ctxs": [{{"text": "t"}}]}}]'),
+    "atlas": (".jsonl", '{{"question": "{question}"}}'),
+    "flashrag": (".jsonl", '{{"question": "{question}"}}'),
+    "flag": (".jsonl", '{{"query": "{question}", "pos": ["t"], "neg": []}}'),
+    "hotpotqa": (".json", '[{{"question": "{question}", "context": [["T", ["t"]]]}}]'),
+    "musique": (".jsonl", '{{"question": "{question}", "paragraphs": [{{"paragraph_text": "t"}}]}}'),
+    "csv": (".csv", "question,answer\n{question},x\n"),
+    "parquet": (".parquet", parquet_question),
+}
+
+
+@pytest.mark.parametrize("source", WITHOUT_IDS)
+def test_rows_without_ids_in_several_files_are_told_apart_by_their_files(tmp_path, source):
+    suffix, content = WITHOUT_IDS[source]
+    for name in ("a", "b", "c"):
+        path = (tmp_path / name).with_suffix(suffix)
+        if callable(content):
+            content(path, name)
+        else:
+            path.write_text(content.format(question=f"Who is {name}?"))
+
+    def ids(out, *named):
+        sources = Sources(questions=[f"{split}{tmp_path / name}{suffix}" for split, name in named])
+        done = convert(tmp_path / out, sources, source=source, target="jsonl", skip_bad_rows=True)
+        assert not done.skipped
+        return [one.question.id for one in iter_questions(tmp_path / out / "questions.jsonl")]
+
+    assert ids("one", ("train=", "a")) == ["0"]
+    assert ids("splits", ("train=", "a"), ("dev=", "b")) == ["train-0", "dev-0"]
+    assert ids("stems", ("", "a"), ("", "b")) == ["a-0", "b-0"]
+    assert ids("both", ("train=", "a"), ("train=", "b"), ("dev=", "c")) == ["train-a-0", "train-b-0", "dev-c-0"]
+
+
+def test_files_of_one_split_and_one_name_are_told_apart_by_their_number(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "q.tsv").write_text(f"Who is {name}?\t['{name}']\n")
+    named = [f"train={tmp_path / name / 'q.tsv'}" for name in ("x", "y")]
+    convert(tmp_path / "out", Sources(questions=named), source="dpr-qa", target="jsonl", skip_bad_rows=False)
+    found = [one.question.id for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
+    assert found == ["train-q-1-0", "train-q-2-0"]
+    again = Sources(questions=[named[0], named[0].replace("train=", "dev=")])
+    with pytest.raises(ConfigError, match=r"--questions: expected each file once, got .*q\.tsv again; name it once"):
+        convert(tmp_path / "again", again, source="dpr-qa", target="jsonl", skip_bad_rows=False)
+
+
+def test_ids_that_files_give_stay_as_they_are_and_may_not_meet(tmp_path):
+    for name, row in {"a": {"id": "1"}, "b": {}, "c": {"id": "1"}}.items():
+        (tmp_path / name).write_text(lines({"question": f"Who is {name}?", **row}))
+    named = {name: f"train={tmp_path / name}" for name in "abc"}
+    sources = Sources(questions=[named["a"], named["b"]])
+    convert(tmp_path / "out", sources, source="atlas", target="jsonl", skip_bad_rows=False)
+    found = [one.question.id for one in iter_questions(tmp_path / "out" / "questions.jsonl")]
+    assert found == ["1", "train-b-0"]
+    with pytest.raises(DataError, match="expected each id once, found '1' in two files; give one of the questions"):
+        sources = Sources(questions=[named["a"], named["c"]])
+        convert(tmp_path / "again", sources, source="atlas", target="jsonl", skip_bad_rows=False)
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
+def test_a_file_is_put_into_dev_by_its_other_names_too(tmp_path, name):
+    (tmp_path / "q.jsonl").write_text(lines({"id": "1", "question": "Who?"}))
+    sources = Sources(questions=[f"{name}={tmp_path / 'q.jsonl'}"])
+    convert(tmp_path / "out", sources, source="atlas", target="jsonl", skip_bad_rows=False)
+    (one,) = iter_questions(tmp_path / "out" / "questions.jsonl")
+    assert (one.question.split, one.split_given) == ("dev", True)
 
 
 # ---- what is bad
@@ -687,3 +891,24 @@ def test_kilts_answers_without_questions_are_refused(tmp_path, file):
             tmp_path / "out", Sources(questions=[str(FILES / file)]), source="kilt", target="jsonl", skip_bad_rows=False
         )
     assert (raised.value.line, raised.value.field) == (1, "input")
+
+
+def test_what_would_be_lost_by_converting_again_is_not_replaced(tmp_path):
+    """The same again is the same; anything else may be somebody's only copy."""
+    questions, passages = write_sample("jsonl", tmp_path / "in")
+    out = tmp_path / "out"
+
+    def again(passages):
+        of_files = Sources(questions=questions, passages=passages)
+        convert(out, of_files, source="jsonl", target="jsonl", skip_bad_rows=False)
+
+    again(passages)
+    names = {file.name for file in out.iterdir()}
+    again(passages)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"found notes\.txt put in or altered since, which would be lost"):
+        again(passages)
+    (out / "notes.txt").unlink()
+    with pytest.raises(ArtifactError, match="found another conversion, which would be lost"):
+        again(None)
+    assert {file.name for file in out.iterdir()} == names

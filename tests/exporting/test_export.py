@@ -61,7 +61,7 @@ def test_the_folder_is_the_rounds_retriever(exported, tiny_run):
 
 def test_the_card_says_what_the_run_says(exported, tiny_run):
     card = ModelCard.load(exported / "README.md")
-    assert (card.data.license, card.data.language, card.data.datasets) == ("cc-by-sa-4.0", "en", ["us"])
+    assert (card.data.license, card.data.datasets) == ("cc-by-sa-4.0", ["us"])
     assert (card.data.library_name, card.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
     results = json.loads((tiny_run / "results.json").read_text(encoding="utf-8"))
     (row,) = [line for line in card.text.splitlines() if "round 1" in line and "| test |" in line]
@@ -73,6 +73,19 @@ def test_the_card_says_what_the_run_says(exported, tiny_run):
     assert "train 6, dev 6, test 6" in card.text
     assert "No label of relevance was used" in card.text
     assert card.text.count("\n| ") >= 6  # the start, the untouched student and round 1, on test and on dev
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+def test_the_card_names_a_language_only_where_the_run_knows_it(tiny_run, tmp_path, language):
+    """A run's "en" is any language with blanks between words: the model may as well be German."""
+    run = RunFolder(shutil.copytree(tiny_run, tmp_path / "run"))
+    told = json.loads(run.experiment.read_text(encoding="utf-8"))
+    run.experiment.write_text(json.dumps(told | {"language": language}), encoding="utf-8")
+    export_retriever(run, tmp_path / "model", words=CardWords(name="me/model"), number=1)
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert card.data.language == (None if language == "en" else language)
+    rows = [line for line in card.text.splitlines() if line.startswith("| language |")]
+    assert rows == ([] if language == "en" else [f"| language | {language} |"])
 
 
 def test_no_path_of_this_machine_is_told(exported, tiny_models):
@@ -214,7 +227,7 @@ def test_a_folder_is_sent_whole_to_a_hub(tiny_run, tmp_path, monkeypatch):
     assert (len(hub.made), hub.made[0]["visibility"], hub.unknown) == (1, "private", [])
     here = {path.relative_to(tmp_path / "model").as_posix(): path for path in (tmp_path / "model").rglob("*")}
     assert hub.files == {name: path.read_bytes() for name, path in here.items() if path.is_file()}
-    assert hub.files["README.md"].startswith(b"---\nlanguage: en\n")
+    assert hub.files["README.md"].startswith(b"---\nlibrary_name: sentence-transformers\n")
 
 
 def test_a_name_that_no_hub_takes_is_refused_before_any_work(tiny_run, tmp_path):

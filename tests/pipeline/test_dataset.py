@@ -168,6 +168,13 @@ def test_passages_that_come_with_questions_are_no_ranking_of_another_corpus(tmp_
         dataset.given_rankings()
 
 
+def test_lists_that_are_all_empty_are_no_ranking(tmp_path):
+    """FiD's tools want ctxs of every question, so they are there where nothing was searched for."""
+    dataset = prepare(tmp_path, [{**one, "ctxs": []} for one in QUESTIONS])
+    with pytest.raises(DataError, match="none of the corpus came with the questions"):
+        dataset.given_rankings()
+
+
 def test_what_was_prepared_is_not_read_again_and_other_files_are_refused(tmp_path):
     prepare(tmp_path)
     made = (tmp_path / "data" / "manifest.json").stat().st_mtime_ns

@@ -89,3 +89,33 @@ def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(ArtifactError, match="expected the directory of a run"):
             examine(folder)
+
+
+def test_what_is_missing_is_named_and_not_what_was_made_from_it(run: Path) -> None:
+    """Its advice must not cost trained models: the same run makes the data again."""
+    for name in ("data", "words"):
+        shutil.move(run / name, run.parent / name)
+        (finding,) = _wrong(run)
+        assert finding.path == run / name
+        assert "is missing" in finding.message
+        assert "delete" not in finding.message
+        shutil.move(run.parent / name, run / name)
+    assert _wrong(run) == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_results_or_settings_that_are_none_are_each_named(run: Path, content: str) -> None:
+    for name in ("results.json", "experiment.json"):
+        before = (run / name).read_text(encoding="utf-8")
+        (run / name).write_text(content, encoding="utf-8")
+        if (name, content) != ("experiment.json", "{}"):  # all settings have defaults
+            (finding,) = _wrong(run)
+            assert finding.path == run / name
+            assert "expected the" in finding.message
+            assert "pydantic" not in finding.message
+        (run / name).write_text(before, encoding="utf-8")
+
+
+def test_a_folder_of_runs_is_no_run(run: Path) -> None:
+    with pytest.raises(ArtifactError, match="found one that holds runs, such as"):
+        examine(run.parent)

@@ -9,7 +9,7 @@ from dogeared.artifacts import write_artifact
 from dogeared.cli import app
 from dogeared.data.formats import iter_questions
 from dogeared.data.rankings import write_rankings, write_relevance
-from dogeared.errors import ArtifactError
+from dogeared.errors import ArtifactError, ConfigError
 from dogeared.pipeline.dataset import prepare_data
 from dogeared.pipeline.export import export_fid
 from dogeared.records import PassageRelevance, Ranking
@@ -20,7 +20,7 @@ def artifacts(tmp_path):
     passages = [{"id": name, "title": name.upper(), "text": f"text {name}"} for name in "abc"]
     questions = [
         {"id": "1", "question": "Q1?", "answers": ["x"], "split": "train"},
-        {"id": "2", "question": "Q2?", "answers": ["y"], "split": "dev"},
+        {"id": "2", "question": "Q2?", "answers": ["y"], "split": "dev", "target": "why"},
     ]
     for name, rows in (("p", passages), ("q", questions)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
@@ -72,6 +72,28 @@ def test_the_readers_number_takes_the_place_of_the_score_where_asked(artifacts, 
 
 def test_one_split_may_be_written(artifacts):
     assert [row["id"] for row in exported(artifacts, split="dev")] == ["2"]
+
+
+def test_a_split_that_is_not_there_is_an_error_that_names_those_that_are(artifacts):
+    for name in ("tset", "test"):
+        with pytest.raises(ConfigError, match=rf"--split: expected one .*, which are train, dev; got '{name}'"):
+            exported(artifacts, split=name)
+    assert not (artifacts / "out.json").exists()
+
+
+def test_the_one_answer_to_train_on_is_written_and_read_back(artifacts):
+    first, second = exported(artifacts)
+    assert "target" not in first
+    assert second["target"] == "why"
+    assert [one.target for one in iter_questions(artifacts / "out.json")] == [None, "why"]
+
+
+def test_a_question_that_was_not_ranked_has_no_passages(artifacts):
+    with write_artifact(artifacts / "half", kind="retrieve", settings={}, inputs={}) as (folder, _):
+        write_rankings([Ranking(question_id="2", passage_ids=("c",), scores=(0.5,))], folder / "rankings.parquet")
+    export_fid(artifacts / "half.json", data=artifacts / "data", ranking=artifacts / "half")
+    first, second = json.loads((artifacts / "half.json").read_text(encoding="utf-8"))
+    assert (first["ctxs"], [row["id"] for row in second["ctxs"]]) == ([], ["c"])
 
 
 def test_what_is_written_is_read_back(artifacts):

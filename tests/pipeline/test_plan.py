@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from dogeared.cli import app
 from dogeared.data.encyclopedia import generate, write_encyclopedia
 from dogeared.errors import DataError
 from dogeared.pipeline.config import load_experiment
@@ -59,6 +61,15 @@ def test_nothing_to_measure_on_is_an_error(tmp_path, files):
     empty.write_text('{"id": "q", "question": "Who?", "answers": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match="questions with answers"):
         make_plan(load_experiment(preset="tiny"), questions=empty, passages=files / "passages.jsonl")
+
+
+def test_a_plan_refuses_the_ranking_that_a_run_refuses(tmp_path, files):
+    arguments = ["run", "--questions", files / "questions.jsonl", "--passages", files / "passages.jsonl"]
+    arguments += ["--ranking", tmp_path / "start.run", "--out", tmp_path / "run", "--preset", "tiny"]
+    refused = [CliRunner().invoke(app, ["-q", *map(str, arguments), *more]) for more in ([], ["--plan"])]
+    assert [one.exit_code for one in refused] == [2, 2]
+    assert refused[0].stderr == refused[1].stderr
+    assert 'set start = "given", or leave the ranking out' in refused[1].stderr
 
 
 def test_a_reader_that_marks_spans_is_planned_for_too(files):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -165,6 +166,23 @@ def test_the_token_is_asked_for(run_folder, service):
             assert client.get(path).json()["error"]["code"] == "unauthorized"
             assert client.get(path, headers={"Authorization": "Bearer secre"}).status_code == 401
             assert client.get(path, headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+def test_a_token_read_from_a_file_with_a_line_break_is_the_token_alone(run_folder, service):
+    with made(run_folder, service, token="secret\n") as client:
+        assert client.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    with pytest.raises(ValidationError, match="token"):
+        ServingSettings(token=" \n")
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [("bearer secret", 200), ("BEARER  secret", 200), ("Basic secret", 401), ("secret", 401), ("Bearer", 401)],
+)
+def test_the_scheme_before_the_token_may_be_written_in_any_case(run_folder, service, given, status):
+    with made(run_folder, service, token="secret") as client:
+        assert client.get("/metrics", headers={"Authorization": given}).status_code == status
 
 
 def test_a_full_queue_and_a_time_out_are_told(run_folder, service):

@@ -8,7 +8,7 @@ import torch
 
 from dogeared.data.corpus import build_corpus
 from dogeared.data.encyclopedia import generate
-from dogeared.errors import ModelError, TrainingError
+from dogeared.errors import ConfigError, ModelError, TrainingError
 from dogeared.reader.copying import CopyingDecoder, make_copying_reader
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage
@@ -99,6 +99,19 @@ def test_what_cannot_be_is_said(texts, corpus, tmp_path):
     short = build_corpus([Passage(id=str(n), title="", text="too short") for n in range(3)], tmp_path / "short")
     with pytest.raises(TrainingError, match="a dozen words"):
         pretrain_reader(copying_reader(texts), short, ReaderPretraining(steps=1), seed=0, folder=tmp_path / "work")
+
+
+def test_answers_longer_than_the_decoder_has_positions_are_refused(texts, tmp_path):
+    longest = SETTINGS.model_copy(update={"max_answer_tokens": 256})
+    reader = make_copying_reader("demo:encoder", texts, decoder=CopyingDecoder(heads=4), settings=longest).eval()
+    passages = [[Passage(id="0", title="", text="a text")]]
+    reader(reader.batch(["Who?"], passages, answers=["word " * 300]))  # so long an answer has its places
+    reader.save(tmp_path / "reader")
+    too_long = SETTINGS.model_copy(update={"max_answer_tokens": 257})
+    with pytest.raises(ConfigError, match=r"reader\.max_answer_tokens: expected at most 256, .* got 257"):
+        make_copying_reader("demo:encoder", texts, decoder=CopyingDecoder(heads=4), settings=too_long)
+    with pytest.raises(ConfigError, match=r"expected at most 256, .* got 257"):
+        FusionInDecoder.load(too_long.model_copy(update={"model": str(tmp_path / "reader")}))
 
 
 def test_a_bad_loss_names_the_passages_of_its_gaps(texts, corpus, tmp_path):

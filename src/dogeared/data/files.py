@@ -32,6 +32,7 @@ Reject = Callable[[DataError], None]
 
 _OPENERS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _CHUNK_BYTES = 1 << 20
+_LONGEST_FIELD = 2**31 - 1
 
 
 def data_suffix(path: Path) -> str:
@@ -100,6 +101,9 @@ def read_table(
     """
     # Undecodable bytes become lone surrogates here, so that a bad row is found out without losing the reader's place.
     lines = (line.decode(errors="surrogateescape") for _, line in read_lines(path))
+    # The library refuses fields of more than 131,072 characters unless told otherwise, and can be told only for the
+    # whole process; passages are longer. This is the most that every system takes.
+    csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     marks = "tabs" if delimiter == "\t" else f"marks {delimiter!r}"
     num_rows = 0

@@ -42,12 +42,14 @@ class GivenQuestion:
     Attributes:
         question: The question; its split is a mere default where the file gave none.
         split_given: Whether the file says in which split it belongs.
+        id_given: Whether the file gives its id; else that is the number of its row.
         passages: The passages the file brings along for it, best first; None where it brings no list.
         scores: Their scores, not increasing; None where the file has none, and then the order alone is known.
     """
 
     question: Question
     split_given: bool
+    id_given: bool = True
     passages: tuple[Passage, ...] | None = None
     scores: tuple[float, ...] | None = None
 
@@ -206,7 +208,13 @@ def _question(row: Row) -> GivenQuestion:
         target=row.text("target") if row.has("target") else None,
     )
     passages, scores = _given_ranking(row) if row.has("ctxs") else (None, None)
-    return GivenQuestion(question=question, split_given=row.has("split"), passages=passages, scores=scores)
+    return GivenQuestion(
+        question=question,
+        split_given=row.has("split"),
+        id_given=row.has("id"),
+        passages=passages,
+        scores=scores,
+    )
 
 
 def _given_ranking(row: Row) -> tuple[tuple[Passage, ...], tuple[float, ...] | None]:

@@ -21,7 +21,7 @@ __all__ = ["DECODER", "Row", "WrittenNumber", "described", "id_fault", "json_fau
 
 
 class WrittenNumber(float):
-    """A JSON number with a fraction or an exponent, and the characters it was written with.
+    """A number with a fraction or an exponent, and the characters it was written with.
 
     An answer of ``3.10`` is the text "3.10", which the bare float no longer knows.
     """
@@ -159,14 +159,40 @@ def python_literal(text: str) -> Any:
 
     >>> python_literal("['a', 1]"), python_literal("open('x')")
     (['a', 1], "open('x')")
+    >>> [number.text for number in python_literal("[3.10, -1e3]")]
+    ['3.10', '-1e3']
     """
     try:
         with warnings.catch_warnings():
             # Answers that are regular expressions hold escapes that Python's parser warns of.
             warnings.simplefilter("ignore")
-            return ast.literal_eval(text.strip())
+            source = text.strip()
+            return ast.literal_eval(_KeepNumbers(source).visit(ast.parse(source, mode="eval")))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return text
+
+
+class _KeepNumbers(ast.NodeTransformer):
+    """Puts a ``WrittenNumber`` in the place of each float, with its sign if it has one."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return self._kept(node, "") if isinstance(node.value, float) else node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        match node:
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=float()) as number):
+                return self._kept(number, "-")
+            case ast.UnaryOp(op=ast.UAdd(), operand=ast.Constant(value=float()) as number):
+                return self._kept(number, "+")
+            case _:
+                return self.generic_visit(node)
+
+    def _kept(self, node: ast.Constant, sign: str) -> ast.Constant:
+        written = ast.get_source_segment(self._source, node) or str(node.value)
+        return ast.copy_location(ast.Constant(WrittenNumber(sign + written)), node)
 
 
 def text_fault(text: str) -> str | None:

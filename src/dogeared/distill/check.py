@@ -74,6 +74,11 @@ def check_teacher(
             "the reader judged no two passages of any question, so that nothing is known of it as a teacher; raise "
             "reader.num_passages, or do without distillation (rounds.max = 0)"
         )
+    if questions and not any(any(question.holds_answer) for question in questions):
+        warnings.append(
+            f"none of the passages of {len(questions)} questions holds an answer word for word, so that nothing can be "
+            f"said of the {who}, and most likely nothing was learned; check that answers are worded as in the passages"
+        )
     if ranks:
         mrr_teacher = sum(1 / teacher for teacher, _ in ranks) / len(ranks)
         mrr_retrieval = sum(1 / retrieval for _, retrieval in ranks) / len(ranks)

@@ -21,6 +21,7 @@ from dogeared.documents.sections import SUFFIXES, read_sections
 from dogeared.errors import DataError
 from dogeared.records import Passage
 from dogeared.settings import Settings
+from dogeared.storage import replaceable, told
 
 __all__ = [
     "CutSettings",
@@ -46,7 +47,9 @@ _NO_END = re.compile(
 )
 _WORD = re.compile(rf"[{_WIDE}]|[^\s{_WIDE}]+\s*|\s+")
 _WIDE_ONE = re.compile(rf"[{_WIDE}]")
-_NEEDS_NO_BLANK = re.compile(rf"[{_WIDE}\u2019\u201d\u2026]$")
+# Curved quotes and dots are of every script: they go with the character behind or before them.
+_ENDS_WIDE = re.compile(rf"[{_WIDE}][\u2019\u201d\u2026]*$")
+_BEGINS_WIDE = re.compile(rf"[\u2018\u201c\u2026]*[{_WIDE}]")
 
 
 class CutSettings(Settings):
@@ -178,25 +181,34 @@ def write_document_passages(
         DataError: As for ``iter_document_passages``; or there was no passage at all.
     """
     skipped: list[DataError] = []
+    out = replaceable(out)
     partial = out.with_name(f"{out.name}.partial")
     number = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8", newline="\n") as stream:
-        on_error = skipped.append if skip_bad_documents else None
-        for passage in iter_document_passages(folder, settings, on_error=on_error):
-            number += 1
-            line = {"id": passage.id, "title": passage.title, "text": passage.text}
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-    if number == 0:
-        partial.unlink()
-        raise DataError("expected text in one of the documents at least, found none", file=folder)
-    partial.replace(out)
+    try:
+        with told(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        with told(out), partial.open("w", encoding="utf-8", newline="\n") as stream:
+            on_error = skipped.append if skip_bad_documents else None
+            for passage in iter_document_passages(folder, settings, on_error=on_error):
+                number += 1
+                line = {"id": passage.id, "title": passage.title, "text": passage.text}
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if number == 0:
+            raise DataError("expected text in one of the documents at least, found none", file=folder)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)  # what an error or Ctrl-C leaves half written is of no use to anybody
     return number, skipped
 
 
 def _short_sentences(paragraphs: tuple[str, ...], max_words: int) -> Iterator[str]:
-    """Yield sentences with the blank that follows them, those that are too long in pieces."""
-    for paragraph in paragraphs:
+    """Yield sentences with the blank that follows them, those that are too long in pieces.
+
+    Between paragraphs stands a blank, but where both sides are of a script that puts none between words.
+    """
+    for number, paragraph in enumerate(paragraphs):
+        if number and not (_ENDS_WIDE.search(paragraphs[number - 1]) and _BEGINS_WIDE.match(paragraph)):
+            yield " "
         for sentence in cut_sentences(paragraph):
             piece, length = "", 0.0
             for word in _WORD.findall(sentence):
@@ -205,8 +217,6 @@ def _short_sentences(paragraphs: tuple[str, ...], max_words: int) -> Iterator[st
                     piece, length = "", 0.0
                 piece, length = piece + word, length + _num_words(word)
             yield piece
-        if not _NEEDS_NO_BLANK.search(paragraph):
-            yield " "
 
 
 def _tail(sentences: list[str], max_words: int) -> list[str]:

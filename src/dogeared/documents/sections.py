@@ -19,9 +19,12 @@ __all__ = ["SUFFIXES", "Section", "read_sections"]
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_PASSED_OVER = frozenset(
-    {"script", "style", "noscript", "template", "nav", "footer", "svg", "form", "iframe", "button", "head", "-comment"}
-)
+# A form may be the whole page (ASP.NET's are): its text is kept, its controls are not.
+_CONTROLS = frozenset({"button", "select", "option", "input", "textarea"})
+# A reading above a character (ruby) would stand in the middle of its word.
+_READINGS = frozenset({"rt", "rp", "rtc"})
+_UNSEEN = frozenset({"script", "style", "noscript", "template", "head", "-comment"}) | _READINGS
+_PASSED_OVER = frozenset({"nav", "footer", "svg", "iframe"}) | _CONTROLS | _UNSEEN
 _INLINE = frozenset(
     {
         "a",
@@ -43,8 +46,7 @@ _INLINE = frozenset(
         "label",
         "mark",
         "q",
-        "rp",
-        "rt",
+        "rb",
         "ruby",
         "s",
         "samp",
@@ -62,6 +64,8 @@ _INLINE = frozenset(
         "wbr",
     }
 )
+_TAG = re.compile(r"</?[a-z][a-z0-9]*", re.IGNORECASE)
+_CELL = re.compile(r"<(?=t[dhr]\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,32 +126,49 @@ def _markdown(file: Path) -> Iterator[Section]:
                 parts.append((kind, _inline_text(token)))
             case "fence" | "code_block":
                 parts.append(("p", token.content))
+            case "html_block":
+                # Markdown cuts HTML at blank lines, and cells without the head of their table are no cells to a parser.
+                parts.extend(_html_parts(_html_tree(_CELL.sub(" <", token.content), file)))
     yield from _by_heading(parts, _stem(file))
 
 
 def _inline_text(token: Any) -> str:
     pieces = []
+    reading = None  # where the reading of a character begins; what is never closed is none
     for child in token.children or ():
-        if child.type in ("text", "code_inline"):
+        if child.type == "html_inline":
+            tag = found.group().lower() if (found := _TAG.match(child.content)) else ""
+            if tag == "<br":
+                pieces.append(" ")
+            elif tag.removeprefix("<") in _READINGS:
+                reading = len(pieces) if reading is None else reading
+            elif reading is not None and (tag == "</ruby" or tag.removeprefix("</") in _READINGS):
+                del pieces[reading:]
+                reading = None
+        elif child.type in ("text", "code_inline", "image"):
             pieces.append(child.content)
         elif child.type in ("softbreak", "hardbreak"):
             pieces.append(" ")
-        elif child.type == "image":
-            pieces.append(child.content)
     return "".join(pieces)
 
 
 def _html(file: Path) -> Iterator[Section]:
-    parser = _library("selectolax.lexbor", "selectolax", file)
-    tree = parser.LexborHTMLParser(_decoded(file))
+    tree = _html_tree(_decoded(file), file)
     named = tree.css_first("head title")
-    parts = [part for part in _html_parts(tree.body or tree.root) if part[1].strip()]
     title = _one_line(named.text()) if named is not None else ""
-    yield from _by_heading(parts, _stem(file), title=title)
+    yield from _by_heading(_html_parts(tree), _stem(file), title=title)
 
 
-def _html_parts(root: Any) -> Iterator[tuple[str, str]]:
-    """Yield blocks of text, each with ``p`` or the name of its heading, in the order of the document."""
+def _html_tree(text: str, file: Path) -> Any:
+    return _library("selectolax.lexbor", "selectolax", file).LexborHTMLParser(text)
+
+
+def _html_parts(tree: Any) -> list[tuple[str, str]]:
+    """Return what is not blank of a document in its order, each block with ``p`` or the name of its heading."""
+    return [part for part in _html_blocks(tree.body or tree.root) if part[1].strip()]
+
+
+def _html_blocks(root: Any) -> Iterator[tuple[str, str]]:
     pieces: list[str] = []
     kind = "p"
     # Opened nodes are put back with a mark, so that their end is seen: documents nest deeper than Python's stack.
@@ -159,6 +180,8 @@ def _html_parts(root: Any) -> Iterator[tuple[str, str]]:
             pieces.append(node.text_content or "")
             continue
         if tag in _PASSED_OVER:
+            if tag not in _UNSEEN:
+                pieces.append(" ")
             continue
         is_block = tag not in _INLINE
         if is_block:

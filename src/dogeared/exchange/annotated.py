@@ -80,13 +80,14 @@ def read_hotpotqa(path: Path, reading: Reading) -> Iterator[Entry]:
         reading.notes["supporting paragraphs that are not among those of their question"] += len(supporting - titles)
         gold = [passage.id for passage in passages.values() if passage.title in supporting]
         answers = (row.text("answer"),) if row.has("answer") else ()
+        name = "_id" if row.has("_id") else "id"
         question = Question(
-            id=reading.id(row, "_id" if row.has("_id") else "id", number_if_absent=True),
+            id=reading.id(row, name, number_if_absent=True),
             text=row.text("question"),
             answers=answers,
             gold=tuple(gold),
         )
-        return Entry(question=question, passages=tuple(passages.values()))
+        return Entry(question=question, id_given=row.has(name), passages=tuple(passages.values()))
 
     return read_rows(path, reading, parse)
 
@@ -125,7 +126,7 @@ def read_musique(path: Path, reading: Reading) -> Iterator[Entry]:
             answers=answers if answerable else (),
             gold=tuple(gold),
         )
-        return Entry(question=question, passages=tuple(passages.values()))
+        return Entry(question=question, id_given=row.has("id"), passages=tuple(passages.values()))
 
     return read_rows(path, reading, parse)
 
@@ -156,7 +157,7 @@ def read_dpr_training(path: Path, reading: Reading) -> Iterator[Entry]:
             gold=tuple(sides["positive_ctxs"]),
         )
         negatives = tuple(sides["hard_negative_ctxs"] | sides["negative_ctxs"])
-        return Entry(question=question, negatives=negatives, passages=tuple(passages.values()))
+        return Entry(question=question, id_given=row.has("id"), negatives=negatives, passages=tuple(passages.values()))
 
     return read_rows(path, reading, parse)
 

@@ -5,6 +5,7 @@ are there. A query's split is the file that judges it, by its name or as ``Readi
 judges belongs nowhere: where there are judgments at all it is left out and counted.
 """
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,10 +82,13 @@ def write_beir(folder: Path, bundle: Bundle) -> None:
         if any(entry.question.gold for entry in entries):
             bundle.notes["questions without a split, which are now in test"] += len(entries) * (target != file)
             is_new = not target.exists()
-            with target.open("a", encoding="utf-8") as stream:
-                stream.write("query-id\tcorpus-id\tscore\n" if is_new else "")
-                stream.writelines(
-                    f"{entry.question.id}\t{passage_id}\t1\n" for entry in entries for passage_id in entry.question.gold
+            with target.open("a", encoding="utf-8", newline="") as stream:
+                # BEIR reads these as csv: an id with a quotation mark has to be quoted.
+                table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+                if is_new:
+                    table.writerow(("query-id", "corpus-id", "score"))
+                table.writerows(
+                    (entry.question.id, passage_id, 1) for entry in entries for passage_id in entry.question.gold
                 )
 
 

@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from dogeared.artifacts import write_artifact
+from dogeared.artifacts import MANIFEST, check_unaltered, read_manifest, write_artifact
 from dogeared.data.corpus import Corpus, build_corpus
 from dogeared.data.files import Reject
 from dogeared.data.formats import SPLITS
 from dogeared.data.ids import SeenIds
 from dogeared.data.trec import iter_trec_run, read_trec_judgments
-from dogeared.errors import ConfigError, DataError
-from dogeared.exchange.entries import Bundle, Entry, Reading
+from dogeared.errors import ArtifactError, ConfigError, DataError
+from dogeared.exchange.entries import SPLIT_NAMES, Bundle, Entry, Reading
 from dogeared.exchange.formats import FORMATS, PARTS, Format, entry_parts
 from dogeared.records import Passage
 
@@ -30,7 +31,8 @@ class Sources:
     """The files to convert.
 
     Attributes:
-        questions: Files of questions; ``SPLIT=FILE`` puts all questions of a file into a split.
+        questions: Files of questions; ``SPLIT=FILE`` puts all questions of a file into a split, which may be called
+            ``validation``, ``valid`` or ``val`` too.
         passages: The passages; None where the questions' files hold them, or there are none.
         ranking: A TREC run; takes the place of rankings that came with the questions.
         judgments: TREC judgments; take the place of the gold passages that came with the questions.
@@ -79,7 +81,7 @@ def convert(
         skip_bad_rows: Leave bad rows out and count them, instead of stopping at the first.
 
     Raises:
-        ConfigError: There is no such format, or it is not read or written.
+        ConfigError: There is no such format, it is not read or written, or it has none of the names to be renamed.
         DataError: A row is bad, or nothing was read that the target has a place for.
     """
     to = _format(target)
@@ -98,12 +100,12 @@ def convert(
             columns=sources.columns or {},
             splits=sources.splits or {},
         )
-        if unknown := set(reading.splits.values()) - set(SPLITS):
-            raise ConfigError(f"--split: expected {', '.join(SPLITS)} before the =, got {', '.join(sorted(unknown))}")
+        _check_names(sources, source, passages_source or source)
         entries, corpus = _read(sources, _format(source), _format(passages_source or source), reading, work)
         bundle = Bundle(entries=entries, corpus=corpus, notes=notes)
         _check_something_to_write(bundle, to, target)
         settings = {"from": source, "to": target, "questions": list(sources.questions), "passages": sources.passages}
+        _check_same(out, settings)
         with write_artifact(out, kind="convert", settings=settings, inputs={}) as (folder, facts):
             to.write(folder, bundle)
             _count_losses(bundle, to, target)
@@ -116,6 +118,16 @@ def convert(
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)  # of a conversion that failed
     return Converted(num_questions=len(entries), num_passages=num_passages, notes=found, skipped=skipped, files=files)
+
+
+def _check_same(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to put one conversion into the place of another: what is not written anew would be lost."""
+    check_unaltered(out)
+    if (out / MANIFEST).is_file() and read_manifest(out).settings != settings:
+        raise ArtifactError(
+            f"{out}: expected a new folder, an empty one, or the conversion of the same files, found another "
+            "conversion, which would be lost; choose another folder, name all files at once, or delete it"
+        )
 
 
 def _read(
@@ -150,9 +162,8 @@ def _read(
 
 def _iter_entries(sources: Sources, of: Format, reading: Reading) -> Iterator[Entry]:
     seen: set[str] = set()
-    # Where a format has no ids, the number in the file is one; several files count from 0 each.
-    made_up = len(sources.questions) > 1 and of.write is not None and "question ids" not in of.carries
-    for named in sources.questions:
+    names = _file_names(sources.questions)
+    for name, named in zip(names, sources.questions, strict=True):
         split, path = _split_and_path(named)
         if of.questions is None:
             raise ConfigError(
@@ -160,12 +171,11 @@ def _iter_entries(sources: Sources, of: Format, reading: Reading) -> Iterator[En
             )
         for entry in of.questions(Path(path), replace(reading, seen=SeenIds())):
             question = replace(entry.question, split=split or entry.question.split)
-            if made_up:
-                question = replace(question, id=f"{split or Path(path).stem}-{question.id}")
+            if not entry.id_given and len(names) > 1:  # each file numbers its rows from 0
+                question = replace(question, id=f"{name}-{question.id}")
             if question.id in seen:
-                reading.reject(
-                    DataError(f"expected each id once, found {question.id!r} in two files", file=path, field="id")
-                )
+                reason = f"expected each id once, found {question.id!r} in two files; give one of the questions another"
+                reading.reject(DataError(reason, file=path, field="id"))
                 continue
             seen.add(question.id)
             yield replace(entry, question=question, split_given=entry.split_given or split is not None)
@@ -173,7 +183,22 @@ def _iter_entries(sources: Sources, of: Format, reading: Reading) -> Iterator[En
 
 def _split_and_path(named: str) -> tuple[str | None, str]:
     split, parted, path = named.partition("=")
-    return (split, path) if parted and split in SPLITS else (None, named)
+    return (SPLIT_NAMES[split], path) if parted and split in SPLIT_NAMES else (None, named)
+
+
+def _file_names(questions: Sequence[str]) -> list[str]:
+    """Name each file by its split or else its stem; by both where two are named alike, and by its number if need be.
+
+    >>> _file_names(["train=a.csv", "dev=b.csv"]), _file_names(["train=a.csv", "train=b.csv"])
+    (['train', 'dev'], ['train-a', 'train-b'])
+    >>> _file_names(["x/a.csv", "y/a.csv"])
+    ['a-1', 'a-2']
+    """
+    parted = [_split_and_path(named) for named in questions]
+    short = [split or Path(path).stem for split, path in parted]
+    longer = ["-".join(part for part in (split, Path(path).stem) if part) for split, path in parted]
+    numbered = [f"{name}-{number}" for number, name in enumerate(longer, start=1)]
+    return next(names for names in (short, longer, numbered) if len(set(names)) == len(names))
 
 
 def _keep_entries(entries: Iterator[Entry], kept: list[Entry]) -> Iterator[Passage]:
@@ -220,6 +245,25 @@ def _with_judgments(entries: list[Entry], path: Path, reading: Reading) -> list[
         replace(entry, question=replace(entry.question, gold=gold.get(entry.question.id, entry.question.gold)))
         for entry in entries
     ]
+
+
+def _check_names(sources: Sources, source: str, passages_source: str) -> None:
+    """Refuse names that no reader of these files would look at, and a file that is named twice."""
+    if unknown := set((sources.splits or {}).values()) - set(SPLITS):
+        raise ConfigError(f"--split: expected {', '.join(SPLITS)} before the =, got {', '.join(sorted(unknown))}")
+    if sources.splits and "splits" not in _format(source).renames:
+        raise ConfigError(
+            f"--split: expected questions in one of the formats {_names(lambda one: 'splits' in one.renames)}, whose "
+            f"splits may have other names; got {source}. Name the split of a whole file with --questions SPLIT=FILE"
+        )
+    if sources.columns and not any("columns" in _format(name).renames for name in (source, passages_source)):
+        raise ConfigError(
+            f"--column: expected one of the formats {_names(lambda one: 'columns' in one.renames)}, whose columns may "
+            f"have other names; got {source}. Rename the field in the file"
+        )
+    given = Counter(Path(_split_and_path(named)[1]).resolve() for named in sources.questions)
+    if twice := [str(path) for path, times in given.items() if times > 1]:
+        raise ConfigError(f"--questions: expected each file once, got {', '.join(twice)} again; name it once")
 
 
 def _check_something_to_write(bundle: Bundle, to: Format, target: str) -> None:

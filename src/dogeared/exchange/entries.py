@@ -19,10 +19,10 @@ from dogeared.data.rows import Row
 from dogeared.errors import DataError
 from dogeared.records import Passage, Question
 
-__all__ = ["Bundle", "Entry", "Reading", "content_passage", "entry_of_given"]
+__all__ = ["SPLIT_NAMES", "Bundle", "Entry", "Reading", "content_passage", "entry_of_given"]
 
-
-_SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+"""The names of splits that are known without being told, and which of ours they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +32,7 @@ class Entry:
     Attributes:
         question: The question; its split is a mere default where the file gave none.
         split_given: Whether the file says in which split it belongs.
+        id_given: Whether the file gives its id; else that is the number of its row, which other files have too.
         target: The one answer the file wants a reader trained on, if any.
         ranked: The passages some search found for it, best first; None where the file has no ranking.
         scores: Their scores, not increasing; None where the file has none.
@@ -41,6 +42,7 @@ class Entry:
 
     question: Question
     split_given: bool = False
+    id_given: bool = True
     target: str | None = None
     ranked: tuple[str, ...] | None = None
     scores: tuple[float, ...] | None = None
@@ -88,10 +90,10 @@ class Reading:
         Raises:
             DataError: Nobody said which it is; the message says how.
         """
-        found = self.splits.get(name, _SPLIT_NAMES.get(name))
+        found = self.splits.get(name, SPLIT_NAMES.get(name))
         if found is None:
             raise DataError(
-                f"expected one of the splits {', '.join(_SPLIT_NAMES)}, found {name!r}; say which of ours it is, such "
+                f"expected one of the splits {', '.join(SPLIT_NAMES)}, found {name!r}; say which of ours it is, such "
                 f"as --split test={name}",
                 file=file,
                 line=line,
@@ -160,6 +162,7 @@ def entry_of_given(given: GivenQuestion) -> Entry:
     return Entry(
         question=given.question,
         split_given=given.split_given,
+        id_given=given.id_given,
         target=given.target,
         ranked=None if given.passages is None else tuple(passage.id for passage in given.passages),
         scores=given.scores,

@@ -87,6 +87,7 @@ class Format:
         carries: What its files have a place for.
         names_passages: Whether passages are written only where a question names them.
         needs: What must be there for anything to be written; ``passages`` means those or questions.
+        renames: Which names of its files may be told to be ours.
     """
 
     says: str
@@ -96,6 +97,7 @@ class Format:
     carries: frozenset[Part] = frozenset()
     names_passages: bool = False
     needs: Part = "questions"
+    renames: frozenset[Literal["columns", "splits"]] = frozenset()
 
 
 def entry_parts(entry: Entry) -> set[Part]:
@@ -142,6 +144,8 @@ def _carries(*parts: Part) -> frozenset[Part]:
 _PASSAGES = ("passages", "passage ids")
 _RANKED = ("rankings", "scores")
 _TABLE = _carries("questions", *_PASSAGES, "question ids", "answers", "targets", "splits", "gold", "near-gold")
+
+_NAMED: frozenset[Literal["columns", "splits"]] = frozenset(("columns", "splits"))
 
 FORMATS: Mapping[str, Format] = {
     "jsonl": Format(
@@ -203,6 +207,7 @@ FORMATS: Mapping[str, Format] = {
         write=write_beir,
         carries=_carries("questions", *_PASSAGES, "question ids", "answers", "splits", "gold"),
         needs="passages",
+        renames=frozenset(("splits",)),
     ),
     "trec": Format(
         says="a TREC run and judgments (read with --ranking and --judgments)",
@@ -243,6 +248,7 @@ FORMATS: Mapping[str, Format] = {
         write=write_csv,
         carries=_TABLE,
         needs="passages",
+        renames=_NAMED,
     ),
     "parquet": Format(
         says="Parquet tables, one of questions and one of passages",
@@ -251,11 +257,13 @@ FORMATS: Mapping[str, Format] = {
         write=write_parquet,
         carries=_TABLE,
         needs="passages",
+        renames=_NAMED,
     ),
     "hf": Format(
         says="a dataset of the Hugging Face library, by name or folder",
         questions=_hub_questions,
         passages=_hub_passages,
+        renames=_NAMED,
     ),
 }
 """By the names that ``convert`` takes."""

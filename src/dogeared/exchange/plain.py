@@ -73,6 +73,7 @@ def read_atlas_questions(path: Path, reading: Reading) -> Iterator[Entry]:
                 text=row.text("question" if row.has("question") else "query"),
                 answers=row.answers("answers"),
             ),
+            id_given=row.has("id"),
             target=row.text("target") if row.has("target") else None,
             ranked=ranked if row.has("passages") else None,
             scores=scores,
@@ -169,6 +170,7 @@ def read_flashrag_questions(path: Path, reading: Reading) -> Iterator[Entry]:
                 text=row.text("question"),
                 answers=row.answers("golden_answers"),
             ),
+            id_given=row.has("id"),
             ranked=None if inner is None else ranked,
             scores=scores,
             passages=tuple(passages),
@@ -229,6 +231,7 @@ def read_flag_questions(path: Path, reading: Reading) -> Iterator[Entry]:
         )
         return Entry(
             question=question,
+            id_given=row.has("id"),
             ranked=None if ranked is None else tuple(passage_id for _, passage_id in ranked),
             scores=None if ranked is None else tuple(score for score, _ in ranked),
             negatives=tuple(passage.id for passage in sides["neg"]),

@@ -6,7 +6,6 @@ stands beside its question, as in SQuAD. Columns of other names are told by ``Re
 should hold a list holds it as JSON or as Python writes it; it is read as data and never run.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, cast
 
 from dogeared.data.files import read_table
 from dogeared.data.formats import SPLITS
-from dogeared.data.rows import Row, python_literal
+from dogeared.data.rows import DECODER, Row, python_literal
 from dogeared.errors import DataError
-from dogeared.exchange.entries import Entry, Reading, content_passage
+from dogeared.exchange.entries import SPLIT_NAMES, Entry, Reading, content_passage
 from dogeared.records import Passage, Question
 
 __all__ = ["passages_of_rows", "questions_of_rows", "rows_of_csv", "rows_of_dataset", "rows_of_parquet"]
@@ -54,7 +53,13 @@ def questions_of_rows(rows: Iterator[Row], reading: Reading) -> Iterator[Entry]:
             near_gold=row.ids("near_gold"),
         )
         target = row.text("target") if row.has("target") else None
-        return Entry(question=question, split_given=row.has("split"), target=target, passages=passages)
+        return Entry(
+            question=question,
+            split_given=row.has("split"),
+            id_given=row.has("id"),
+            target=target,
+            passages=passages,
+        )
 
     return _parsed(rows, reading, parse)
 
@@ -95,7 +100,8 @@ def rows_of_parquet(path: Path, reading: Reading) -> Iterator[Row]:
 def rows_of_dataset(name: str, reading: Reading) -> Iterator[Row]:
     """Read a dataset by its name on the hub (``NAME`` or ``NAME:CONFIG``), or a folder with a saved one or its files.
 
-    The names of its splits become ours; a dataset whose only split is ``train`` gives no splits.
+    The names of its splits become ours. A dataset whose only split is ``train``, or has a name that says nothing of a
+    split, gives none. Rows are numbered through all splits, so that no two without an id get the same one.
 
     Raises:
         DataError: There is no such dataset, it cannot be fetched, or it has a split that is none of ours.
@@ -114,16 +120,25 @@ def rows_of_dataset(name: str, reading: Reading) -> Iterator[Row]:
     except Exception as error:  # the library fails in many kinds of its own, and says why
         raise DataError(f"expected a dataset that can be loaded, found otherwise ({error})", file=name) from error
     parts = dict(loaded) if isinstance(loaded, Mapping) else {"": loaded}
-    only_one = len(parts) == 1
+    index = 0
     for part, rows in parts.items():
-        split = None if only_one else reading.split(str(part), file=name)
+        split = _dataset_split(str(part), reading, name, is_only_one=len(parts) == 1)
         for number, found in enumerate(rows):
             values = _named(cast(dict[str, Any], found), reading.columns)
             if split is not None:
                 values.setdefault("split", split)
             if isinstance(answers := values.get("answers"), dict):
                 values["answers"] = answers.get("text")
-            yield Row(values=values, file=f"{name}[{part}]" if part else name, line=number + 1, index=number)
+            yield Row(values=values, file=f"{name}[{part}]" if part else name, line=number + 1, index=index)
+            index += 1
+
+
+def _dataset_split(part: str, reading: Reading, name: str, *, is_only_one: bool) -> str | None:
+    if not is_only_one or part in reading.splits:
+        return reading.split(part, file=name)
+    # The library calls it train where nobody said anything; a name such as corpus is no split of questions.
+    split = SPLIT_NAMES.get(part)
+    return None if split == "train" else split
 
 
 def _parsed(rows: Iterator[Row], reading: Reading, parse: Callable[[Row], Any]) -> Iterator[Any]:
@@ -146,7 +161,7 @@ def _named(values: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
 def _list(text: str) -> Any:
     """Read a list from a cell; what is none stays text, and is refused like any other value that is no list."""
     try:
-        found = json.loads(text)
+        found = DECODER.decode(text)
     except (ValueError, RecursionError):
         found = python_literal(text)
     return found if isinstance(found, list) else text

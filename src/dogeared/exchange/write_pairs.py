@@ -6,6 +6,7 @@ counted in ``convert.py``; only what becomes another thing on the way is noted h
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ __all__ = [
     "write_rows",
     "write_trec",
 ]
+
+_PARAGRAPH = re.compile(r"(.*\S.*)/(0|[1-9][0-9]{0,5})")
+"""PAGE/PARAGRAPH, where the number is written as it will be read back: 01 would become 1."""
 
 
 def write_rows(file: Path, rows: Iterable[Any]) -> None:
@@ -56,7 +60,10 @@ def write_jsonl(folder: Path, bundle: Bundle) -> None:
 
 
 def write_fid(folder: Path, bundle: Bundle) -> None:
-    """Write a JSON list for each split, and the passages as a table."""
+    """Write a JSON list for each split, and the passages as a table.
+
+    Every question has ``ctxs``, be they none, as FiD's tools look for them.
+    """
     write_passage_table(folder, bundle)
     for file, entries in bundle.by_split(folder, ".json"):
         with file.open("w", encoding="utf-8") as stream:
@@ -102,7 +109,7 @@ def write_flashrag(folder: Path, bundle: Bundle) -> None:
     """
     if bundle.corpus is not None:
         bundle.notes["line breaks in titles, which are blanks now"] += sum(
-            "\n" in p.title for p in bundle.all_passages()
+            _one_line(p.title) != p.title for p in bundle.all_passages()
         )
         rows = ({"id": p.id, "contents": _contents(p.title, p.text)} for p in bundle.all_passages())
         write_rows(folder / "corpus.jsonl", rows)
@@ -111,13 +118,20 @@ def write_flashrag(folder: Path, bundle: Bundle) -> None:
 
 
 def write_kilt(folder: Path, bundle: Bundle) -> None:
-    """Write a file of questions for each split; a gold passage named PAGE/PARAGRAPH is written as such."""
+    """Write a file of questions for each split; a gold passage named PAGE/PARAGRAPH is written as such.
+
+    Any other is written as a page, and counted.
+    """
     for file, entries in bundle.by_split(folder, ".jsonl"):
         rows = []
         for entry in entries:
             output: list[dict[str, Any]] = [{"answer": answer} for answer in entry.question.answers]
             if entry.question.gold:
-                output.append({"provenance": [_provenance(passage_id) for passage_id in entry.question.gold]})
+                provenance = [_provenance(passage_id) for passage_id in entry.question.gold]
+                output.append({"provenance": provenance})
+                bundle.notes["gold passages that are not named PAGE/PARAGRAPH, which are pages now"] += sum(
+                    "start_paragraph_id" not in source for source in provenance
+                )
             rows.append({"id": entry.question.id, "input": entry.question.text, "output": output})
         write_rows(file, rows)
 
@@ -196,7 +210,12 @@ def _flashrag_row(bundle: Bundle, entry: Entry) -> dict[str, Any]:
 
 
 def _contents(title: str, text: str) -> str:
-    return f"{' '.join(title.splitlines())}\n{text}"
+    return f"{_one_line(title)}\n{text}"
+
+
+def _one_line(title: str) -> str:
+    # Nothing but this mark ends the title where it is read; other line breaks of Unicode stay.
+    return title.replace("\r\n", " ").replace("\n", " ")
 
 
 def _question_rows(bundle: Bundle) -> Iterator[dict[str, Any]]:
@@ -224,9 +243,9 @@ def _write_csv(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _provenance(passage_id: str) -> dict[str, Any]:
-    page, parted, paragraph = passage_id.rpartition("/")
-    if not parted or not paragraph.isdecimal():
+    if (found := _PARAGRAPH.fullmatch(passage_id)) is None:
         return {"wikipedia_id": passage_id}
+    page, paragraph = found.groups()
     return {"wikipedia_id": page, "start_paragraph_id": int(paragraph), "end_paragraph_id": int(paragraph)}
 
 

@@ -75,7 +75,7 @@ def write_card(folder: Path, run: RunFolder, best: Name, encoder: DualEncoder, w
         "encoder": encoder,
         "prompts": {task: encoder.model.prompts.get(task) or "" for task in ("query", "document")},
         "longest": encoder.model.max_seq_length,
-        "language": experiment.language,
+        "language": _language(experiment),
         "facts": read_manifest(run.data).facts,
         "results": results,
         "measures": [name for name in _MEASURES if any(name in row["measures"] for row in rows)],
@@ -95,7 +95,7 @@ def _metadata(experiment: Experiment, words: CardWords, encoder: DualEncoder) ->
     kind = "sparse" if encoder.is_sparse else "dense"
     try:
         data = ModelCardData(
-            language=experiment.language,
+            language=_language(experiment),
             license=words.license,
             library_name="sentence-transformers",
             pipeline_tag="feature-extraction" if encoder.is_sparse else "sentence-similarity",
@@ -107,6 +107,11 @@ def _metadata(experiment: Experiment, words: CardWords, encoder: DualEncoder) ->
     except ValueError as error:
         raise ConfigError(f"the card's head cannot be written: {error}") from error
     return data.to_yaml()
+
+
+def _language(experiment: Experiment) -> str | None:
+    """Say what language the model is for; None where the run does not know, since its ``en`` is any with blanks."""
+    return experiment.language if experiment.language in ("zh", "ja") else None
 
 
 def _rows(results: Mapping[str, Any], best: Name) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dogeared.artifacts import is_discarded, read_manifest, write_artifact
+from dogeared.artifacts import check_unaltered, is_discarded, read_manifest, write_artifact
 from dogeared.errors import ArtifactError
 from dogeared.exporting.card import CardWords, write_card
 from dogeared.exporting.onnx_graph import check_onnx_installed, write_onnx
@@ -44,7 +44,7 @@ def export_retriever(
 
     Args:
         run: The directory of a finished run.
-        out: The folder to make; one exported before is replaced.
+        out: The folder to make; one exported before is replaced, unless a file of it was altered or put in since.
         words: For the card, what the run does not know.
         number: Which round's retriever, or ``untouched``; the best one's where None.
         onnx: Write the encoder as an ONNX graph as well.
@@ -60,6 +60,7 @@ def export_retriever(
     source = _retriever_folder(run, chosen, is_best=number is None)
     made_from = {"retriever": read_manifest(source).fingerprint}
     settings = {"round": chosen, "onnx": onnx, "name": words.name, "license": words.license}
+    check_unaltered(out)
     with write_artifact(out, kind="export", settings=settings, inputs=made_from) as (folder, facts):
         encoder = DualEncoder.load(RetrieverSettings(model=str(source.absolute()), max_length_tokens=1_000_000)).eval()
         encoder.save(folder)

@@ -138,6 +138,8 @@ def _prepare(
     check_gold(dealt, corpus)
     write_questions(dealt, folder / _QUESTIONS)
     rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else reading.rankings
+    if not any(one.passage_ids for one in rankings):  # as where FiD's ctxs are there and empty
+        rankings = []
     if stranger := _stranger(rankings, corpus):
         if ranking is not None or passages is None:
             raise DataError(f"{stranger}; give the corpus that was ranked", file=ranking or questions)

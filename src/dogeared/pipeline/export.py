@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from dogeared.data.formats import SPLITS
 from dogeared.data.rankings import read_rankings, read_relevance
-from dogeared.errors import ArtifactError
+from dogeared.errors import ArtifactError, ConfigError
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.scoring import RANKINGS_FILE, RELEVANCE_FILE
 from dogeared.records import Ranking
+from dogeared.storage import replaceable, told
 
 __all__ = ["export_fid"]
 
@@ -50,8 +52,12 @@ def export_fid(
 
     Raises:
         ArtifactError: One of the artifacts is missing, or none of the relevance is about this ranking.
+        ConfigError: The dataset has no questions of this split.
     """
     dataset = Dataset.open(data)
+    known = [name for name in SPLITS if dataset.split(name)]
+    if split is not None and split not in known:
+        raise ConfigError(f"--split: expected one of the splits of {data}, which are {', '.join(known)}; got {split!r}")
     rankings = read_rankings(ranking / RANKINGS_FILE)
     said: dict[str, dict[str, float]] = {}
     for folder in relevance:
@@ -64,14 +70,17 @@ def export_fid(
         )
     questions = [question for question in dataset.questions if split in (None, question.split)]
     num_left_out = 0
+    out = replaceable(out)
     partial = out.with_name(f"{out.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as stream:
+    with told(out), partial.open("w", encoding="utf-8", newline="\n") as stream:
         for number, question in enumerate(questions):
             ranked = rankings.get(question.id)
             rows = [] if ranked is None else _rows(dataset, ranked, said.get(question.id, {}), score=score)
             kept = [row for row in rows if row["score"] is not None]
             num_left_out += len(rows) - len(kept)
-            line = {"id": question.id, "question": question.text, "answers": question.answers, "ctxs": kept}
+            line: dict[str, object] = {"id": question.id, "question": question.text}
+            line |= {} if question.target is None else {"target": question.target}
+            line |= {"answers": question.answers, "ctxs": kept}
             stream.write(("[\n" if number == 0 else ",\n") + json.dumps(line, ensure_ascii=False))
         stream.write("\n]\n" if questions else "[]\n")
     partial.replace(out)

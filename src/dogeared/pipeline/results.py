@@ -29,13 +29,21 @@ def read_results(run: RunFolder) -> dict[str, Any]:
     """Read what ``collect`` wrote.
 
     Raises:
-        ArtifactError: The directory holds no run with a finished round.
+        ArtifactError: The directory holds no run with a finished round, or the file is not what was written.
     """
     if not run.results.is_file():
         raise ArtifactError(
             f"{run.path}: expected the directory of a run with results.json, found none; make one with dogeared run"
         )
-    return json.loads(run.results.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(run.results.read_text(encoding="utf-8"))
+        assert {"untouched", "rounds", "best"} <= results.keys()
+    except (ValueError, AttributeError, AssertionError):
+        raise ArtifactError(
+            f"{run.results}: expected the results of a run, as dogeared run writes them, found others; delete it "
+            "and run again, and it is written anew from what was measured"
+        ) from None
+    return results
 
 
 def read_experiment(run: RunFolder) -> Experiment:
@@ -46,9 +54,13 @@ def read_experiment(run: RunFolder) -> Experiment:
     """
     try:
         return Experiment.model_validate_json(run.experiment.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
+        faults = (
+            "; ".join(fault["msg"] for fault in error.errors()) if isinstance(error, ValidationError) else str(error)
+        )
         raise ArtifactError(
-            f"{run.experiment}: expected the settings of a run, as dogeared run writes them: {error}"
+            f"{run.experiment}: expected the settings of a run, as dogeared run writes them: {faults}; run again with "
+            "the same settings, and it is written anew"
         ) from error
 
 

@@ -96,6 +96,7 @@ def make_copying_reader(
 
     Raises:
         ModelError: There is no such encoder, its tokenizer lacks a special token, or the heads do not fit.
+        ConfigError: The longest answer in ``settings`` has more tokens than the decoder gets positions.
     """
     shape, settings = decoder or CopyingDecoder(), settings or ReaderSettings()
     tokenizer, model = _load(encoder)

@@ -41,7 +41,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from dogeared.attention import use_fast_attention
 from dogeared.batching import IGNORED_LABEL, FusionPlan, ReaderBatch, TokenChunk, end_token_id, reader_batch
 from dogeared.cheap_dropout import use_cheap_dropout
-from dogeared.errors import ModelError
+from dogeared.errors import ConfigError, ModelError
 from dogeared.feed_forward import use_fast_feed_forward
 from dogeared.few_rows import use_few_rows
 from dogeared.joint_projections import use_joint_projections
@@ -119,6 +119,9 @@ class FusionInDecoder(nn.Module):
     Attributes:
         encodes_twice: Whether the encoder's activations are not kept but computed anew for the backward pass, chunk by
             chunk: a third more time, and memory for one chunk in place of all.
+
+    Raises:
+        ConfigError: The longest answer has more tokens than the decoder has positions.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class FusionInDecoder(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings or ReaderSettings()
         self.encodes_twice = False
+        _check_positions(model, self.settings)
         use_fast_attention(model)
         use_joint_projections(model)
         use_fast_norms(model)
@@ -150,6 +154,7 @@ class FusionInDecoder(nn.Module):
 
         Raises:
             ModelError: There is no such model, or it is neither an encoder-decoder nor an encoder.
+            ConfigError: The longest answer has more tokens than its decoder has positions.
         """
         name = resolve_model(settings.model)
         try:
@@ -390,6 +395,17 @@ def _decoder_start(model: PreTrainedModel) -> int | None:
     """Where it is written depends on the kind of model and on the age of its folder."""
     start = model.generation_config.decoder_start_token_id  # type: ignore[union-attr]
     return getattr(model.config, "decoder_start_token_id", None) if start is None else start
+
+
+def _check_positions(model: PreTrainedModel, settings: ReaderSettings) -> None:
+    """See that the longest answer has a place in the decoder's table of positions; T5 and its kin have none."""
+    config = model.config.decoder if isinstance(model, EncoderDecoderModel) else model.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and settings.max_answer_tokens > positions:
+        raise ConfigError(
+            f"reader.max_answer_tokens: expected at most {positions}, which is how many positions the decoder of this "
+            f"reader has, got {settings.max_answer_tokens}; it could not write so long an answer. Set fewer"
+        )
 
 
 def _warm_started(name: str, tokenizer: PreTrainedTokenizerBase) -> EncoderDecoderModel:

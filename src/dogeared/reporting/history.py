@@ -22,6 +22,8 @@ _STEPS = {
     "retriever": "Train retriever",
     "vectors": "Encode passages",
     "ranking": "Retrieve",
+    "reranker-relevance": "Ask the re-ranker",
+    "reranked": "Re-rank",
     "reader": "Train reader",
     "relevance-eval": "Score dev and test",
     "teacher-eval": "Ask the teacher about dev",

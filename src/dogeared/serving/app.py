@@ -11,10 +11,11 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from pydantic import StringConstraints
 
 from dogeared import __version__
 from dogeared.pipeline.layout import RunFolder
@@ -55,8 +56,9 @@ _STOPPING: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
 class ServingSettings(Settings):
     """What the service lets through, and how long it waits."""
 
-    token: str | None = None
-    """What every request must bear; None to let everybody ask."""
+    token: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    """What every request must bear; None to let everybody ask. Blanks and line breaks at its ends, which a file of it
+    has and no header can bear, are not part of it."""
     max_body_bytes: int = 1 << 20
     """The longest body."""
     max_waiting: int = 64

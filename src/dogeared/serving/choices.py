@@ -32,12 +32,13 @@ def choice_likelihoods(
         reader: In evaluation mode; one thread at a time may use it.
         question: What is asked.
         passages: What it is answered from; may be none.
-        choices: Different answers, none of them blank and none longer than the reader's longest answer.
+        choices: Answers of different tokens, none of them blank and none longer than the reader's longest answer.
         precision: Of the encoder's matrix products.
 
     Raises:
         ConfigError: The reader marks spans, and can say only what a passage says.
-        DataError: There are fewer than two choices, or one is blank, stands twice, or is too long.
+        DataError: There are fewer than two choices, or one is blank, stands twice, is too long, or is written with the
+            same tokens as another.
     """
     if not isinstance(reader, FusionInDecoder):
         raise ConfigError(
@@ -46,13 +47,22 @@ def choice_likelihoods(
         )
     if len(set(choices)) < max(2, len(choices)) or not all(choice.strip() for choice in choices):
         raise DataError(f"expected two or more different answers to choose from, got {list(choices)}", field="choices")
-    tokens = max(len(reader.tokenizer(choice).input_ids) for choice in choices)
+    token_ids = [tuple(reader.tokenizer(choice).input_ids) for choice in choices]
+    tokens = max(map(len, token_ids))
     if tokens > reader.settings.max_answer_tokens:
         raise DataError(
             f"expected answers of at most {reader.settings.max_answer_tokens} tokens (reader.max_answer_tokens), got "
             f"one of {tokens}; cut short it could not be told from others",
             field="choices",
         )
+    first: dict[tuple[int, ...], str] = {}
+    for ids, choice in zip(token_ids, choices, strict=True):
+        if (other := first.setdefault(ids, choice)) != choice:
+            raise DataError(
+                f"expected answers that the reader's tokenizer writes differently, got {other!r} and {choice!r}, which "
+                "are the same tokens to it (blanks at the ends and unknown words are not told apart); leave one out",
+                field="choices",
+            )
     labels = reader.batch([question] * len(choices), [[]] * len(choices), answers=list(choices)).labels
     assert labels is not None, "answers were given"
     with autocast(precision, reader.device):

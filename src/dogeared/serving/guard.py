@@ -30,7 +30,7 @@ class Guard:
 
     Args:
         app: The application.
-        token: What a request must bear; None to let everybody ask.
+        token: What a request must bear, not blank; None to let everybody ask.
         max_body_bytes: The longest body.
         body_seconds: How long sending it may take.
         hosts: The names that the service may be asked by; none to let any pass.
@@ -50,7 +50,7 @@ class Guard:
         metrics: Metrics,
     ) -> None:
         self._app = app
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
         self._hosts = frozenset(host.lower() for host in hosts)
@@ -86,8 +86,8 @@ class Guard:
             await error_response(400, "wrong_host", message)(scope, receive, send)
             return
         if self._token is not None and scope["path"].startswith(_SECRET_PATHS):
-            given = headers.get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._token):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
                 asked = {"WWW-Authenticate": "Bearer"}
                 message = "expected the service's token: Authorization: Bearer TOKEN"
                 await error_response(401, "unauthorized", message, headers=asked)(scope, receive, send)

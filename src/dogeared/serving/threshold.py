@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dogeared.artifacts import read_manifest
+from dogeared.errors import ResourceError
 from dogeared.evaluation.answers import exact_match
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.layout import RunFolder
@@ -92,7 +93,7 @@ def find_threshold(folder: Path, service: QuestionAnswering) -> Threshold:
     found = _ask_dev(run, service, reader)
     try:
         write_atomically(file, json.dumps(asdict(found), indent=1) + "\n")
-    except OSError as error:
+    except (OSError, ResourceError) as error:
         logger.warning("%s: cannot be written (%s), so that the next start asks the dev questions anew", file, error)
     return found
 
