@@ -90,8 +90,11 @@ def test_file_without_splits_is_not_ours(tmp_path):
 def test_gold_passage_that_the_corpus_lacks_is_an_error_naming_question_and_id(tmp_path, field, at):
     corpus = build_corpus([Passage(id="p1", title="", text="t"), Passage(id="p2", title="", text="u")], tmp_path)
     good = Question(id="q1", text="who?", gold=("p1",), near_gold=("p2",))
-    check_gold([good], corpus)
+    assert check_gold([good], corpus, file=tmp_path / "q.jsonl") == [good]
     bad = Question(id="q2", text="who?", **{field: ("p1", "p9")[1 - at :]})
     with pytest.raises(DataError, match="question 'q2' names the passage 'p9'") as raised:
-        check_gold([good, bad], corpus)
-    assert raised.value.field == f"{field}[{at}]"
+        check_gold([good, bad], corpus, file=tmp_path / "q.jsonl")
+    assert (raised.value.field, raised.value.file) == (f"{field}[{at}]", str(tmp_path / "q.jsonl"))
+    told: list[DataError] = []
+    assert check_gold([bad, good, bad], corpus, file=tmp_path / "q.jsonl", on_error=told.append) == [good]
+    assert [error.reason for error in told] == [raised.value.reason] * 2

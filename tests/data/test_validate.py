@@ -23,8 +23,8 @@ def test_good_files_have_clean_reports_in_the_order_given(tmp_path):
     questions = lines(
         tmp_path / "q.jsonl",
         [
-            {"id": "a", "question": "Where is it?", "answers": ["paris", "Paris"], "gold": ["p1"]},
-            {"id": "b", "question": "Who?", "answers": ["Beethoven"], "gold": ["p2"], "near_gold": ["p1"]},
+            {"id": "a", "question": "Where is it?", "answers": ["paris", "Paris"], "gold": ["p1"], "split": "dev"},
+            {"id": "b", "question": "Who?", "answers": ["Beethoven"], "near_gold": ["p1"], "split": "train"},
         ],
     )
     passages = lines(tmp_path / "p.jsonl", PASSAGES)
@@ -50,8 +50,10 @@ def test_oddities_of_questions_are_counted(tmp_path):
         {"id": "c", "question": "Who?", "answers": []},
         {"id": "d", "question": "Who else?"},
     ]
+    rows = [{**row, "split": "train"} for row in rows]
     questions = lines(tmp_path / "q.json", rows)
     alone = {"questions without an answer": 2, "questions whose text stands in an earlier row": 1}
+    alone["splits without a question, of which a run wants some (train, dev)"] = 1
     assert validate([questions])[0].warnings == alone
     assert validate([questions, lines(tmp_path / "p.jsonl", PASSAGES)])[0].warnings == {
         **alone,
@@ -62,9 +64,11 @@ def test_oddities_of_questions_are_counted(tmp_path):
 
 
 def test_passages_may_be_spread_over_files(tmp_path):
-    questions = lines(tmp_path / "q.jsonl", [{"question": "Who?", "answers": ["Bonn", "Paris"], "gold": ["p1", "p2"]}])
+    row = {"question": "Who?", "answers": ["Bonn", "Paris"], "gold": ["p1", "p2"]}
+    questions = lines(tmp_path / "q.jsonl", [{**row, "split": split} for split in ("train", "dev")])
     parts = [lines(tmp_path / f"p{at}.jsonl", [row]) for at, row in enumerate(PASSAGES)]
-    assert validate([parts[0], questions, parts[1]])[1].warnings == {}
+    repeated = {"questions whose text stands in an earlier row": 1}
+    assert validate([parts[0], questions, parts[1]])[1].warnings == repeated
 
 
 def test_repeated_passages_are_counted_by_title_and_text(tmp_path):

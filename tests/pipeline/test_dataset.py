@@ -168,6 +168,17 @@ def test_passages_that_come_with_questions_are_no_ranking_of_another_corpus(tmp_
         dataset.given_rankings()
 
 
+def test_a_question_whose_gold_is_not_there_is_a_bad_row(tmp_path, caplog):
+    questions = [*QUESTIONS, {**QUESTIONS[0], "id": "d", "gold": ["nowhere"]}]
+    for name in ("strict", "lenient"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"questions\.jsonl: gold\[0\]: question 'd' names the passage 'nowhere'"):
+        prepare(tmp_path / "strict", questions)
+    dataset = prepare(tmp_path / "lenient", questions, skip_bad_rows=True)
+    assert [question.id for question in dataset.questions] == ["a", "b", "c"]
+    assert "1 bad rows were left out" in caplog.text
+
+
 def test_lists_that_are_all_empty_are_no_ranking(tmp_path):
     """FiD's tools want ctxs of every question, so they are there where nothing was searched for."""
     dataset = prepare(tmp_path, [{**one, "ctxs": []} for one in QUESTIONS])

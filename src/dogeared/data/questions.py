@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dogeared.data.corpus import Corpus
+from dogeared.data.files import Reject
 from dogeared.data.formats import SPLITS, GivenQuestion, iter_questions, question_line
 from dogeared.errors import DataError
 from dogeared.records import Question
@@ -56,21 +57,39 @@ def count_by_split(questions: Iterable[Question]) -> dict[str, int]:
     return {split: counts[split] for split in SPLITS}
 
 
-def check_gold(questions: Iterable[Question], corpus: Corpus) -> None:
-    """Make sure that every gold and near-gold passage is in the corpus.
+def check_gold(
+    questions: Iterable[Question], corpus: Corpus, *, file: Path, on_error: Reject | None = None
+) -> list[Question]:
+    """Return the questions whose gold and near-gold passages are all in the corpus.
+
+    Args:
+        questions: All.
+        corpus: Where their passages should be.
+        file: Where the questions come from.
+        on_error: Takes what is said of each of the others; None to stop at the first.
 
     Raises:
-        DataError: One is not; the message names the question and the id.
+        DataError: A passage is not there; the message names the question and the id.
     """
+    good: list[Question] = []
     for question in questions:
-        for field, ids in (("gold", question.gold), ("near_gold", question.near_gold)):
-            for position, passage_id in enumerate(ids):
-                if passage_id not in corpus:
-                    raise DataError(
-                        f"question {question.id!r} names the passage {passage_id!r}, which the corpus does not hold; "
-                        "no retriever could find it. Correct the id, or add the passage",
-                        field=f"{field}[{position}]",
-                    )
+        named = [("gold", *one) for one in enumerate(question.gold)]
+        named += [("near_gold", *one) for one in enumerate(question.near_gold)]
+        unknown = [one for one in named if one[2] not in corpus]
+        if not unknown:
+            good.append(question)
+            continue
+        field, position, passage_id = unknown[0]
+        error = DataError(
+            f"question {question.id!r} names the passage {passage_id!r}, which the corpus does not hold; no retriever "
+            "could find it. Correct the id, or add the passage",
+            file=file,
+            field=f"{field}[{position}]",
+        )
+        if on_error is None:
+            raise error
+        on_error(error)
+    return good
 
 
 def write_questions(questions: Iterable[Question], file: Path) -> None:

@@ -17,8 +17,9 @@ from dogeared.data.files import data_suffix, read_json_rows, read_lines
 from dogeared.data.formats import GivenQuestion, iter_passages, iter_questions
 from dogeared.data.ids import SeenIds
 from dogeared.data.occurrence import AnswerSearch
-from dogeared.data.questions import assign_splits
+from dogeared.data.questions import assign_splits, count_by_split
 from dogeared.errors import DataError
+from dogeared.records import Question
 
 __all__ = ["FileReport", "Kind", "validate"]
 
@@ -143,14 +144,19 @@ _TELLING_FIELDS: Mapping[str, Kind] = {"question": "questions", "text": "passage
 def _read_questions(found: _Findings) -> list[GivenQuestion]:
     """Read what can be read, without the passages that come along, whose number would fill the memory."""
     questions: list[GivenQuestion] = []
+    dealt: Sequence[Question] = ()
     try:
         questions.extend(
             replace(given, passages=None, scores=None) for given in iter_questions(found.file, on_error=found.add)
         )
-        assign_splits(questions, seed=0)
+        dealt, _ = assign_splits(questions, seed=0)
     except DataError as error:
         found.add(DataError(error.reason, file=found.file, line=error.line, field=error.field))
     found.num_rows = len(questions)
+    by_split = count_by_split(dealt)
+    found.warnings["splits without a question, of which a run wants some (train, dev)"] = sum(
+        not by_split[split] for split in ("train", "dev")
+    )
     texts = Counter(given.question.text for given in questions)
     found.warnings["questions without an answer"] = sum(not given.question.answers for given in questions)
     found.warnings["questions whose text stands in an earlier row"] = len(questions) - len(texts)

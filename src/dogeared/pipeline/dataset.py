@@ -134,8 +134,9 @@ def _prepare(
     counts = count_by_split(dealt)
     if not was_given:
         logger.warning("%s says no splits; dealt by seed %d into %s", questions, seed, _listed(counts))
+    dealt = check_gold(dealt, corpus, file=questions, on_error=on_error)
+    counts = count_by_split(dealt)
     _check_splits(dealt, counts, questions)
-    check_gold(dealt, corpus)
     write_questions(dealt, folder / _QUESTIONS)
     rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else reading.rankings
     if not any(one.passage_ids for one in rankings):  # as where FiD's ctxs are there and empty
@@ -218,7 +219,11 @@ class _Reading:
 def _check_splits(dealt: Sequence[Question], counts: dict[str, int], file: Path) -> None:
     for split, use in (("train", "learn from"), ("dev", "choose the best round by")):
         if not counts[split]:
-            raise DataError(f"expected questions in the split {split} to {use}, found {_listed(counts)}", file=file)
+            raise DataError(
+                f"expected questions in the split {split} to {use}, found {_listed(counts)}; name a split with every "
+                'question ("split": "dev"), or with none and give more of them',
+                file=file,
+            )
     if not any(question.answers for question in dealt if question.split == "dev"):
         raise DataError(
             f"expected answers to the {counts['dev']} dev questions, found none; the best round is chosen by them, and "
