@@ -203,7 +203,8 @@ def test_memory_is_measured_in_a_process_for_each_way(tmp_path):
     options = Options(scratch=tmp_path, data=tmp_path, quick=True)
     (row,) = measure_memory(options).values()
     for way in ("plain", "checkpointing"):
-        assert row.figures[f"peak_megabytes_{way}"] > row.figures[f"kept_megabytes_{way}"] >= 0
+        # What a process holds may shrink beside it, as the system takes pages back; its peak does not.
+        assert row.figures[f"peak_megabytes_{way}"] > max(0, row.figures[f"kept_megabytes_{way}"])
     assert row.ratio_to_textbook > 0
     assert measure_memory(Options(scratch=tmp_path, data=tmp_path, names=("score_bf16",))) == {}
 

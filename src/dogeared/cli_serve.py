@@ -58,8 +58,11 @@ def serve(
         timeout_seconds=timeout,
         hosts=tuple(allow_host or ()),
     )
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    serve_run(folder, host=host, port=port, hybrid=hybrid, settings=settings)
+
+    def say(address: str) -> None:
+        print(address, flush=True)
+
+    serve_run(folder, host=host, port=port, hybrid=hybrid, settings=settings, on_ready=say)
 
 
 @serve_app.command()

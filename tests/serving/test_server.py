@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from dogeared.cli import app
 from dogeared.serving.threshold import find_threshold
 
 
@@ -35,6 +37,18 @@ def in_the_works(url: str) -> bool:
     """Whether more is asked than answered: something waits in the queue."""
     text = httpx.get(f"{url}/metrics", timeout=30).text
     return float(re.search(r"^dogeared_waiting (\S+)$", text, flags=re.MULTILINE).group(1)) > 0
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded(run_folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = CliRunner().invoke(app, ["-q", "serve", str(run_folder), "--port", str(taken.getsockname()[1])])
+    assert done.exit_code == 2
+    assert re.search(r"127\.0\.0\.1:\d+: cannot be listened on: Address already in use; choose another", done.output)
+    assert "http://" not in done.output
+    nowhere = CliRunner().invoke(app, ["-q", "serve", str(run_folder), "--host", "nobody.invalid"])
+    assert (nowhere.exit_code, "cannot be listened on" in nowhere.output) == (2, True)
 
 
 def test_a_service_answers_and_stops_when_told(run_folder, service):

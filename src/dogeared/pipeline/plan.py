@@ -197,8 +197,9 @@ class _Probe:
         )
 
     def _use_reader(self, num_train: int, num_measured: int, *, rounds: int) -> list[PlannedStep]:
-        reader, num_passages = self._reader().eval(), self.experiment.reader.num_passages
-        num_compared = self.experiment.retriever_training.num_passages
+        reader, most = self._reader().eval(), self.experiment.num_passages
+        num_passages = min(self.experiment.reader.num_passages, most)
+        num_compared = min(self.experiment.retriever_training.num_passages, most)
         own = own_judgement(self.experiment.reader)
         score, score_mb = look, _ = self._judge(own, reader, num_compared)
         if self.experiment.teacher.kind != own.kind:

@@ -7,12 +7,14 @@ On SIGTERM or Ctrl-C no more connections are taken, what was asked is answered, 
 
 import ipaddress
 import logging
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from dogeared.errors import ResourceError
 from dogeared.service import QuestionAnswering
 from dogeared.serving.app import ServingSettings, create_app
 from dogeared.serving.patience import patient_protocol
@@ -24,12 +26,30 @@ __all__ = ["hosts_let_in", "is_loopback", "make_server", "serve"]
 logger = logging.getLogger(__name__)
 
 
-def serve(folder: Path, *, host: str, port: int, hybrid: bool, settings: ServingSettings) -> None:
+def serve(
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    hybrid: bool,
+    settings: ServingSettings,
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> None:
     """Serve a run, and return when the service was stopped.
+
+    Args:
+        folder: The directory of the run.
+        host: Where to listen.
+        port: The same; 0 takes any that is free.
+        hybrid: Fuse the retriever with BM25.
+        settings: Who is let in, and how many at once.
+        on_ready: Called with the service's address once it can be asked.
 
     Raises:
         ArtifactError: There is no finished run.
+        ResourceError: Nobody can listen there.
     """
+    sockets = _bound(host, port)  # before the models are loaded, which takes a while
     service = QuestionAnswering.open(folder, hybrid=hybrid, both=True)
     threshold = find_threshold(folder, service).confidence
     if settings.token is None and not is_loopback(host):
@@ -43,9 +63,31 @@ def serve(folder: Path, *, host: str, port: int, hybrid: bool, settings: Serving
     server = make_server(app, host=host, port=port, settings=settings)
     try:
         with PassageWatch(folder, service, hybrid=hybrid):
-            server.run()
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}")
+            server.run(sockets=sockets)
     except KeyboardInterrupt:
         logger.info("stopped")
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Take a port of every address that a name has; nobody is let in yet."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            bound = socket.socket(family, kind)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sockets.append(bound)
+            bound.bind(address)
+    except (OSError, OverflowError) as error:
+        for one in sockets:
+            one.close()
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ResourceError(f"{host}:{port}: cannot be listened on: {why}; choose another --port or --host") from error
+    return sockets
 
 
 def make_server(app: FastAPI, *, host: str, port: int, settings: ServingSettings) -> uvicorn.Server:
