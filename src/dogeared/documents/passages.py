@@ -12,6 +12,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -197,7 +198,8 @@ def write_document_passages(
             raise DataError("expected text in one of the documents at least, found none", file=folder)
         partial.replace(out)
     finally:
-        partial.unlink(missing_ok=True)  # what an error or Ctrl-C leaves half written is of no use to anybody
+        with suppress(OSError):  # what an error or Ctrl-C leaves half written is of no use to anybody
+            partial.unlink(missing_ok=True)
     return number, skipped
 
 
