@@ -137,6 +137,7 @@ LAYERS: dict[str, list[str]] = {
         "training.curves",
         "training.faults",
         "training.loop",
+        "training.dev_measure",
         "training.span_hint",
         "training.taught",
         "training.train_reader",

@@ -233,6 +233,24 @@ def check_sizes(path: Path) -> None:
             raise _altered(path / name, path)
 
 
+def check_unaltered(path: Path) -> None:
+    """Make sure that nothing of anybody's own would be lost if an artifact that stands at a path were replaced.
+
+    Raises:
+        ArtifactError: A file was put into it, or altered, since it was made.
+    """
+    if not (path / MANIFEST).is_file():
+        return
+    listed = read_manifest(path).files
+    found = {str(file.relative_to(path)): file for file in _files(path)}
+    own = [name for name, file in found.items() if name not in listed or _sha256(file) != listed[name]]
+    if own:
+        raise ArtifactError(
+            f"{path}: expected what was made before, to replace it, found {', '.join(sorted(own))} put in or altered "
+            "since, which would be lost; move it away, or choose another folder"
+        )
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
     """List the keys in which two nested settings differ, as ``key: old -> new``.
 
@@ -283,24 +301,6 @@ def _state(file: Path, path: Path) -> tuple[int, int]:
 
 def _altered(file: Path, path: Path) -> ArtifactError:
     return ArtifactError(f"{file}: altered or cut since it was finished; delete {path} to have it made again")
-
-
-def check_unaltered(path: Path) -> None:
-    """Make sure that nothing of anybody's own would be lost if an artifact that stands at a path were replaced.
-
-    Raises:
-        ArtifactError: A file was put into it, or altered, since it was made.
-    """
-    if not (path / MANIFEST).is_file():
-        return
-    listed = read_manifest(path).files
-    found = {str(file.relative_to(path)): file for file in _files(path)}
-    own = [name for name, file in found.items() if name not in listed or _sha256(file) != listed[name]]
-    if own:
-        raise ArtifactError(
-            f"{path}: expected what was made before, to replace it, found {', '.join(sorted(own))} put in or altered "
-            "since, which would be lost; move it away, or choose another folder"
-        )
 
 
 def _check_replaceable(path: Path) -> None:

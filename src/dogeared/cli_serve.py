@@ -4,6 +4,7 @@ Each reads its options, makes one call, and prints. They stand beside the others
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,11 +59,8 @@ def serve(
         timeout_seconds=timeout,
         hosts=tuple(allow_host or ()),
     )
-
-    def say(address: str) -> None:
-        print(address, flush=True)
-
-    serve_run(folder, host=host, port=port, hybrid=hybrid, settings=settings, on_ready=say)
+    on_ready = partial(print, flush=True)
+    serve_run(folder, host=host, port=port, hybrid=hybrid, settings=settings, on_ready=on_ready)
 
 
 @serve_app.command()
@@ -101,7 +99,7 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as POST /v1/ask does.")] = False,
 ) -> None:
     """Answer a question with the best round of a run, and show what the reader saw."""
-    from dogeared.service import Asked, QuestionAnswering
+    from dogeared.service import Asked, QuestionAnswering, Side
     from dogeared.serving.shapes import answer_json, choices_json
     from dogeared.serving.threshold import find_threshold
     from dogeared.terminal import print_answer
@@ -109,16 +107,17 @@ def ask(
     if choices and rerank:
         raise ConfigError("--rerank: expected none with --choice, which lists no passages, got both; leave out one")
     service = QuestionAnswering.open(folder, hybrid=hybrid, both=before)
+    side: Side = "before" if before else "after"
     if choices:
-        shares = service.choose(question, choices, k=k, side="before" if before else "after")
+        shares = service.choose(question, choices, k=k, side=side)
         if as_json:
-            _print_json(choices_json(question.strip(), shares, service, "before" if before else "after"))
+            _print_json(choices_json(question.strip(), shares, service, side))
             return
         for choice, share in shares.items():
             print(f"{share:.3f}  {choice}")
         return
     threshold = find_threshold(folder, service).confidence
-    asked = Asked(question=question, k=k, side="before" if before else "after", attention=True)
+    asked = Asked(question=question, k=k, side=side, attention=True)
     shown = answer_json(service.ask_many([asked])[0], service, threshold)
     if rerank:
         shown["passages"].sort(key=lambda passage: -passage["relevance"])

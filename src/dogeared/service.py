@@ -328,8 +328,11 @@ def _checked(question: str, k: int | None) -> str:
     """Return the question without surrounding space."""
     if not (text := question.strip()):
         raise DataError("expected a question, got blank text; there is nothing to search for", field="question")
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise DataError("expected a question in UTF-8, got bytes or half characters that are none", field="question")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        reason = "expected a question in UTF-8, got bytes or half characters that are none"
+        raise DataError(reason, field="question") from None
     if k is not None and k < 1:
         raise DataError(f"expected at least 1 passage, got {k}; an answer needs something to be read from", field="k")
     return text

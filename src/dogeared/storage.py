@@ -8,12 +8,13 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from dogeared.errors import ResourceError
 
-__all__ = ["fsync_folder", "fsync_tree", "replaceable", "reserve", "told", "write_atomically"]
+__all__ = ["fsync_folder", "fsync_tree", "replacing", "reserve", "told", "write_atomically"]
 
 _PARTIAL = ".partial"
 _FULL = {
@@ -77,33 +78,40 @@ def reserve(file: Path, num_bytes: int) -> None:
                 raise
 
 
-def replaceable(file: Path) -> Path:
-    """Return the file that is meant by a path, be it a link, if a new file may take its place.
+@contextmanager
+def replacing(file: Path) -> Iterator[TextIO]:
+    """Open a text file to write, which takes the place of ``file`` when the block ends without an error.
+
+    A link is written through. What an error or Ctrl-C leaves half written is removed.
 
     Raises:
-        ResourceError: A folder or a device stands there.
+        ResourceError: It cannot be written, or a folder or a device stands there.
     """
     meant = file.resolve()
     if meant.exists() and not meant.is_file():
         what = "a folder" if meant.is_dir() else "a device"
         raise ResourceError(f"{file}: expected the name of a file to write, found {what}; give another name")
-    return meant
+    partial = meant.with_name(meant.name + _PARTIAL)
+    with told(meant):
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(meant)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def write_atomically(file: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part.
 
     Raises:
-        ResourceError: It cannot be written, or a folder or a device stands there.
+        ResourceError: As ``replacing`` does.
     """
-    file = replaceable(file)
-    partial = file.with_name(file.name + _PARTIAL)
-    with told(file):
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+    with replacing(file) as stream:
+        stream.write(text)
 
 
 def fsync_tree(folder: Path) -> None:

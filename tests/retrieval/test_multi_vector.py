@@ -17,6 +17,7 @@ from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.late_interaction import max_similarity, max_similarity_to_all
 from dogeared.retrieval.token_index import STARTS_FILE, TOKENS_FILE, TokenIndex, write_shard
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
+from interrupted import encode_until_the_disk_is_gone
 
 SETTINGS = EncodingSettings(shard_passages=8, chunk_tokens=256, precision="fp32")
 QUESTIONS = [Question(id=str(n), text=text) for n, text in enumerate(["who was she ?", "where is the sea ?", "why"])]
@@ -167,20 +168,7 @@ def test_a_model_that_fills_questions_up_with_tokens_of_its_own_is_scored_so(enc
 
 def test_a_corpus_is_encoded_shard_by_shard_and_goes_on_where_it_stopped(encoder, corpus, tmp_path, monkeypatch):
     _, expected, _ = of_the_library(encoder, corpus)
-    make, asked = encoder.passage_chunks, []
-
-    def failing(passages, **rest):
-        if len(asked) == 2:
-            raise OSError("the disk is gone")
-        asked.append(len(passages))
-        return make(passages, **rest)
-
-    monkeypatch.setattr(encoder, "passage_chunks", failing)
-    with pytest.raises(OSError, match="the disk is gone"):
-        encode_corpus(encoder, corpus, tmp_path, SETTINGS)
-    monkeypatch.setattr(
-        encoder, "passage_chunks", lambda passages, **rest: (asked.append(len(passages)), make(passages, **rest))[1]
-    )
+    asked = encode_until_the_disk_is_gone(encoder, corpus, tmp_path, SETTINGS, monkeypatch)
     encode_corpus(encoder, corpus, tmp_path, SETTINGS)
     assert asked == [8, 8, 8, 6], "no shard is encoded twice"
     assert sorted(path.name for path in tmp_path.iterdir()) == [STARTS_FILE, TOKENS_FILE]

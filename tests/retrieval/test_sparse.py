@@ -16,6 +16,7 @@ from dogeared.retrieval.dense import DenseRetriever, EncodingSettings, encode_co
 from dogeared.retrieval.dual_encoder import DualEncoder, RetrieverSettings
 from dogeared.retrieval.sparse_index import SPARSE_FILE, SparseIndex, sparse_rows
 from dogeared.training.train_retriever import RetrieverTraining, Student, distillation_batch, train_retriever
+from interrupted import encode_until_the_disk_is_gone
 
 SETTINGS = EncodingSettings(shard_passages=8, chunk_tokens=256, precision="fp32")
 QUESTIONS = [Question(id=str(n), text=text) for n, text in enumerate(["who was she ?", "where is the sea ?", "why"])]
@@ -95,20 +96,7 @@ def test_a_corpus_is_encoded_shard_by_shard_and_goes_on_where_it_stopped(encoder
     file = encode_corpus(encoder, corpus, tmp_path / "whole", EncodingSettings(precision="fp32"))
     np.testing.assert_allclose(sparse.load_npz(file).toarray(), expected, atol=1e-5)
 
-    make, asked = encoder.passage_chunks, []
-
-    def failing(passages, **rest):
-        if len(asked) == 2:
-            raise OSError("the disk is gone")
-        asked.append(len(passages))
-        return make(passages, **rest)
-
-    monkeypatch.setattr(encoder, "passage_chunks", failing)
-    with pytest.raises(OSError, match="the disk is gone"):
-        encode_corpus(encoder, corpus, tmp_path / "part", SETTINGS)
-    monkeypatch.setattr(
-        encoder, "passage_chunks", lambda passages, **rest: (asked.append(len(passages)), make(passages, **rest))[1]
-    )
+    asked = encode_until_the_disk_is_gone(encoder, corpus, tmp_path / "part", SETTINGS, monkeypatch)
     file = encode_corpus(encoder, corpus, tmp_path / "part", SETTINGS)
     assert asked == [8, 8, 8, 6], "no shard is encoded twice"
     assert [path.name for path in (tmp_path / "part").iterdir()] == [SPARSE_FILE]
@@ -120,18 +108,7 @@ def test_a_corpus_is_encoded_shard_by_shard_and_goes_on_where_it_stopped(encoder
 @pytest.mark.parametrize("size", [4, 12, 16])
 def test_a_corpus_may_go_on_in_shards_of_another_size(encoder, corpus, tmp_path, monkeypatch, size):
     _, expected = embedded(encoder, corpus)
-    make, asked = encoder.passage_chunks, []
-
-    def failing(passages, **rest):
-        if len(asked) == 2:
-            raise OSError("the disk is gone")
-        asked.append(len(passages))
-        return make(passages, **rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(encoder, "passage_chunks", failing)
-        with pytest.raises(OSError, match="the disk is gone"):
-            encode_corpus(encoder, corpus, tmp_path, SETTINGS)
+    encode_until_the_disk_is_gone(encoder, corpus, tmp_path, SETTINGS, monkeypatch)
     other = SETTINGS.model_copy(update={"shard_passages": size})
     file = encode_corpus(encoder, corpus, tmp_path, other)
     assert [path.name for path in tmp_path.iterdir()] == [SPARSE_FILE]

@@ -13,8 +13,7 @@ from dogeared.evaluation.answers import exact_match
 from dogeared.reader.answering import answer_questions
 from dogeared.reader.fid import FusionInDecoder, ReaderSettings
 from dogeared.records import Passage, Question, Ranking
-from dogeared.training import loop
-from dogeared.training import train_reader as training
+from dogeared.training import dev_measure, loop
 from dogeared.training.optim import adamw
 from dogeared.training.train_reader import ReaderTraining, train_reader
 from tiny_readers import tiny_reader
@@ -203,7 +202,7 @@ def test_dev_questions_without_answers_are_passed_over(reader, tmp_path, monkeyp
         asked.append([question.id for question in read.questions])
         return answer_questions(reader, read, **named)
 
-    monkeypatch.setattr(training, "answer_questions", noting)
+    monkeypatch.setattr(dev_measure, "answer_questions", noting)
     dev = readings(tmp_path, [*(Question(id=f"open{number}", text="where ?") for number in range(3)), *QUESTIONS[:3]])
     state = train(reader, readings(tmp_path), tmp_path, steps=4, dev=dev, evaluate_every_steps=2, evaluate_questions=2)
     assert list(state.evaluations) == [2, 4]

@@ -12,7 +12,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -22,7 +21,7 @@ from dogeared.documents.sections import SUFFIXES, read_sections
 from dogeared.errors import DataError
 from dogeared.records import Passage
 from dogeared.settings import Settings
-from dogeared.storage import replaceable, told
+from dogeared.storage import replacing, told
 
 __all__ = [
     "CutSettings",
@@ -182,24 +181,17 @@ def write_document_passages(
         DataError: As for ``iter_document_passages``; or there was no passage at all.
     """
     skipped: list[DataError] = []
-    out = replaceable(out)
-    partial = out.with_name(f"{out.name}.partial")
     number = 0
-    try:
-        with told(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-        with told(out), partial.open("w", encoding="utf-8", newline="\n") as stream:
-            on_error = skipped.append if skip_bad_documents else None
-            for passage in iter_document_passages(folder, settings, on_error=on_error):
-                number += 1
-                line = {"id": passage.id, "title": passage.title, "text": passage.text}
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    with told(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as stream:
+        on_error = skipped.append if skip_bad_documents else None
+        for passage in iter_document_passages(folder, settings, on_error=on_error):
+            number += 1
+            line = {"id": passage.id, "title": passage.title, "text": passage.text}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         if number == 0:
             raise DataError("expected text in one of the documents at least, found none", file=folder)
-        partial.replace(out)
-    finally:
-        with suppress(OSError):  # what an error or Ctrl-C leaves half written is of no use to anybody
-            partial.unlink(missing_ok=True)
     return number, skipped
 
 

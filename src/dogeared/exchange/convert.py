@@ -89,6 +89,8 @@ def convert(
         raise ConfigError(
             f"--to: the format {target} is read only; {_names(lambda one: one.write is not None)} are written"
         )
+    settings = {"from": source, "to": target, "questions": list(sources.questions), "passages": sources.passages}
+    _check_same(out, settings)
     skipped: list[DataError] = []
     notes: Counter[str] = Counter()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -104,8 +106,6 @@ def convert(
         entries, corpus = _read(sources, _format(source), _format(passages_source or source), reading, work)
         bundle = Bundle(entries=entries, corpus=corpus, notes=notes)
         _check_something_to_write(bundle, to, target)
-        settings = {"from": source, "to": target, "questions": list(sources.questions), "passages": sources.passages}
-        _check_same(out, settings)
         with write_artifact(out, kind="convert", settings=settings, inputs={}) as (folder, facts):
             to.write(folder, bundle)
             _count_losses(bundle, to, target)

@@ -131,11 +131,10 @@ def _prepare(
         reading.read()
         corpus = build_corpus(iter_passages(passages, on_error=on_error), folder / "corpus")
     dealt, was_given = assign_splits(reading.given, seed)
+    dealt = check_gold(dealt, corpus, file=questions, on_error=on_error)
     counts = count_by_split(dealt)
     if not was_given:
         logger.warning("%s says no splits; dealt by seed %d into %s", questions, seed, _listed(counts))
-    dealt = check_gold(dealt, corpus, file=questions, on_error=on_error)
-    counts = count_by_split(dealt)
     _check_splits(dealt, counts, questions)
     write_questions(dealt, folder / _QUESTIONS)
     rankings = list(iter_trec_run(ranking, on_error=on_error)) if ranking is not None else reading.rankings

@@ -17,7 +17,7 @@ from dogeared.errors import ArtifactError, ConfigError
 from dogeared.pipeline.dataset import Dataset
 from dogeared.pipeline.scoring import RANKINGS_FILE, RELEVANCE_FILE
 from dogeared.records import Ranking
-from dogeared.storage import replaceable, told
+from dogeared.storage import replacing
 
 __all__ = ["export_fid"]
 
@@ -70,9 +70,7 @@ def export_fid(
         )
     questions = [question for question in dataset.questions if split in (None, question.split)]
     num_left_out = 0
-    out = replaceable(out)
-    partial = out.with_name(f"{out.name}.partial")
-    with told(out), partial.open("w", encoding="utf-8", newline="\n") as stream:
+    with replacing(out) as stream:
         for number, question in enumerate(questions):
             ranked = rankings.get(question.id)
             rows = [] if ranked is None else _rows(dataset, ranked, said.get(question.id, {}), score=score)
@@ -83,7 +81,6 @@ def export_fid(
             line |= {"answers": question.answers, "ctxs": kept}
             stream.write(("[\n" if number == 0 else ",\n") + json.dumps(line, ensure_ascii=False))
         stream.write("\n]\n" if questions else "[]\n")
-    partial.replace(out)
     if num_left_out:
         logger.warning("%d ranked passages have no relevance and were left out of %s", num_left_out, out)
     return len(questions)

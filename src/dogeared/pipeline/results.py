@@ -37,12 +37,13 @@ def read_results(run: RunFolder) -> dict[str, Any]:
         )
     try:
         results = json.loads(run.results.read_text(encoding="utf-8"))
-        assert {"untouched", "rounds", "best"} <= results.keys()
-    except (ValueError, AttributeError, AssertionError):
+    except ValueError:
+        results = None
+    if not isinstance(results, dict) or not {"untouched", "rounds", "best"} <= results.keys():
         raise ArtifactError(
             f"{run.results}: expected the results of a run, as dogeared run writes them, found others; delete it "
             "and run again, and it is written anew from what was measured"
-        ) from None
+        )
     return results
 
 

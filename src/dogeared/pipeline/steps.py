@@ -331,11 +331,11 @@ def _kept(vectors: Path | None, experiment: Experiment) -> dict[str, Path]:
 def _retrieved(dataset: Dataset, ranking: Path | None, experiment: Experiment) -> dict[str, tuple[str, ...]]:
     """Name what was retrieved for training questions, and what they were made from, where that is left out."""
     rankings = read_rankings(ranking / RANKINGS_FILE) if ranking is not None else {}
-    return {
-        question.id: (*rankings[question.id].passage_ids, *own) if question.id in rankings else own
-        for question in dataset.split("train")
-        for own in [question.gold if experiment.leave_out_source else ()]
-    }
+    named: dict[str, tuple[str, ...]] = {}
+    for question in dataset.split("train"):
+        found = rankings[question.id].passage_ids if question.id in rankings else ()
+        named[question.id] = (*found, *question.gold) if experiment.leave_out_source else found
+    return named
 
 
 def _note_training(facts: Facts, state: TrainingState) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from dogeared.data.readings import Readings
 from dogeared.errors import TrainingError
-from dogeared.evaluation.answers import AnswerMatcher, exact_match
-from dogeared.reader.answering import answer_questions
+from dogeared.evaluation.answers import AnswerMatcher
 from dogeared.reader.extractive import ExtractiveBatch, ExtractiveReader
 from dogeared.training.checkpoint import TrainingState
+from dogeared.training.dev_measure import dev_exact_match
 from dogeared.training.loop import items_of_step, train
 from dogeared.training.train_reader import ReaderTraining
 
@@ -88,17 +88,9 @@ def train_extractive(
             for start in range(0, len(chosen), size)
         ]
 
-    def evaluate() -> float:
-        assert dev_readings is not None
-        part = replace(dev_readings, questions=judged[: settings.evaluate_questions])
-        found = answer_questions(reader, part, precision=settings.precision)
-        right = [
-            exact_match(answer, question.answers, reader.language)
-            for answer, question in zip(found, part.questions, strict=True)
-        ]
-        return sum(right) / max(1, len(right))
-
-    judged = [question for question in dev_readings.questions if question.answers] if dev_readings is not None else []
+    evaluate = dev_exact_match(
+        reader, dev_readings, most=settings.evaluate_questions, precision=settings.precision, language=reader.language
+    )
     return train(
         reader,
         batches_of_step,
@@ -106,6 +98,6 @@ def train_extractive(
         seed=seed,
         folder=folder,
         name="train reader",
-        evaluate=evaluate if judged and settings.evaluate_every_steps else None,
+        evaluate=evaluate if settings.evaluate_every_steps else None,
         ids_of_step=lambda step: [bearing[index].id for index in chosen_of_step(step)],
     )

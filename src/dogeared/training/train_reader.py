@@ -22,12 +22,12 @@ from dogeared.batching import ReaderBatch
 from dogeared.data.readings import Readings
 from dogeared.data.windows import cut_words
 from dogeared.errors import TrainingError
-from dogeared.evaluation.answers import AnswerMatcher, Language, answer_spans, exact_match
+from dogeared.evaluation.answers import AnswerMatcher, Language, answer_spans
 from dogeared.progress import bar
-from dogeared.reader.answering import answer_questions
 from dogeared.reader.fid import FusionInDecoder
 from dogeared.records import Passage
 from dogeared.training.checkpoint import TrainingState
+from dogeared.training.dev_measure import dev_exact_match
 from dogeared.training.loop import LoopSettings, items_of_step, seed_of, train
 from dogeared.training.span_hint import HintedBatch, HintedReader, hinted_batches
 
@@ -97,14 +97,9 @@ def train_reader(
     source = _Source(reader, readings, settings, seed=seed, language=language)
     reader.encodes_twice = settings.activation_checkpointing
 
-    def evaluate() -> float:
-        assert dev_readings is not None
-        part = replace(dev_readings, questions=judged[: settings.evaluate_questions])
-        written = answer_questions(reader, part, precision=settings.precision)
-        right = [exact_match(answer, q.answers, language) for answer, q in zip(written, part.questions, strict=True)]
-        return sum(right) / max(1, len(right))
-
-    judged = [question for question in dev_readings.questions if question.answers] if dev_readings is not None else []
+    evaluate = dev_exact_match(
+        reader, dev_readings, most=settings.evaluate_questions, precision=settings.precision, language=language
+    )
     learning = HintedReader(reader, settings.hint_weight) if settings.hint_weight else reader
     decoder = next(name for name, part in learning.named_modules() if part is reader.model.get_decoder())
     return train(
@@ -114,7 +109,7 @@ def train_reader(
         seed=seed,
         folder=folder,
         name="train reader",
-        evaluate=evaluate if judged and settings.evaluate_every_steps else None,
+        evaluate=evaluate if settings.evaluate_every_steps else None,
         paces={decoder: settings.decoder_pace, "pointer": 5.0},
         ids_of_step=source.ids_of_step,
     )
