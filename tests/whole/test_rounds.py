@@ -229,6 +229,10 @@ def test_settings_by_which_a_removed_round_is_best_are_refused_and_nothing_is_lo
             go(tiny_data, out, tiny_settings, *longer, change)
         assert before == {path: path.read_bytes() for path in before}
         assert api.load(out).retriever_name
+    with pytest.raises(ArtifactError, match="round 1 is best, and its models were removed"):
+        go(tiny_data, out, tiny_settings, *longer, "rounds.max=4", "rounds.select_by=answer_success@1")
+    assert not run.round(4).path.exists(), "it is refused before the work, not after"
+    assert go(tiny_data, out, tiny_settings, *longer)["best"] == 2, "the settings it was made with are as good as ever"
 
 
 def test_test_questions_that_cannot_be_judged_are_said_and_left_unmeasured(tiny_data, tiny_settings, tmp_path, caplog):

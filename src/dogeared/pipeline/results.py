@@ -15,7 +15,7 @@ from dogeared.pipeline.measure import MEASURES_FILE
 from dogeared.pipeline.selection import Candidate, Name, choose_best
 from dogeared.storage import write_atomically
 
-__all__ = ["candidate", "check_best_is_kept", "clean_up", "collect", "read_experiment", "read_measures", "read_results"]
+__all__ = ["candidate", "clean_up", "collect", "read_experiment", "read_measures", "read_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def collect(run: RunFolder, experiment: Experiment, *, last_round: int, stopped:
     Raises:
         ArtifactError: The best round is one whose models were removed, when another setting selected.
     """
-    best = check_best_is_kept(run, experiment, last_round=last_round)
+    best = _best_that_is_kept(run, experiment, last_round=last_round)
     results = {
         "untouched": {**_split_measures(run.untouched), "name": experiment.retriever.model},
         "rounds": [_round(run.round(number), number) for number in range(last_round + 1)],
@@ -126,7 +126,7 @@ def clean_up(run: RunFolder, experiment: Experiment, *, last_round: int) -> None
                 discard_content(artifact)
 
 
-def check_best_is_kept(run: RunFolder, experiment: Experiment, *, last_round: int) -> Name:
+def _best_that_is_kept(run: RunFolder, experiment: Experiment, *, last_round: int) -> Name:
     """Return the name of the best of all rounds so far, and of the untouched student, whose models are there.
 
     Raises:

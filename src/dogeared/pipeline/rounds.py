@@ -23,7 +23,7 @@ from dogeared.pipeline.hybrids import measure_hybrid, measure_hybrids
 from dogeared.pipeline.language import say_language, settle_language
 from dogeared.pipeline.layout import RunFolder
 from dogeared.pipeline.reranking import ranking_to_read
-from dogeared.pipeline.results import candidate, check_best_is_kept, clean_up, collect, read_measures
+from dogeared.pipeline.results import candidate, clean_up, collect, read_measures
 from dogeared.pipeline.selection import reason_to_stop
 from dogeared.pipeline.starts import first_retrieval
 
@@ -49,8 +49,7 @@ def run_rounds(run: RunFolder, experiment: Experiment, *, strict: bool = False) 
     say_language(experiment, run.data)
     experiment = settle_language(experiment, run.data)
     _check_names(run, experiment)
-    if done := _rounds_done(run, most=experiment.rounds.max):
-        check_best_is_kept(run, experiment, last_round=done)
+    done = _rounds_done(run, most=experiment.rounds.max)
     measure_untouched(run, experiment)
     _first_round(run, experiment)
     for number in range(1, experiment.rounds.max + 1):
